@@ -1,0 +1,1 @@
+"""Automatic, safe upgrades of kubeadm clusters whose nodes run Fedora CoreOS."""

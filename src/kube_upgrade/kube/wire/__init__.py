@@ -1,0 +1,1 @@
+"""Kubernetes objects as they travel: msgspec structs reduced to what we read, and their way to values."""

@@ -1,0 +1,140 @@
+"""Node object ↔ model.Node. Every annotation key of the project lives here, once (design: 2.2)."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
+from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
+from kube_upgrade.model.version import BadVersion, KubeVersion
+
+NODE = "node.kube-upgrade.heathcliff.eu/"
+KUBERNETES_VERSION = NODE + "kubernetesVersion"  # controller: the version ordered
+STATUS = NODE + "status"  # controller: pending; daemon: upstream's other words
+KUBEADM = NODE + "kubeadm"  # controller: apply or node
+APPLIED = NODE + "applied"  # daemon: the version, after `kubeadm upgrade apply` ended with 0 here
+START_BEFORE = NODE + "startBefore"  # controller: kubeadm may not begin after this moment
+OS_UPDATES = NODE + "osUpdates"  # controller: until when an OS-only update may take the lock, or "no"
+UPGRADED_VERSION = NODE + "upgradedVersion"  # daemon: its own version
+STAGE = NODE + "stage"  # controller: version to fetch now, in service
+STAGED = NODE + "staged"  # daemon: version@digest that is staged and locked
+PHASE = NODE + "phase"  # daemon: what it is doing, in one word
+MESSAGE = NODE + "message"  # daemon: the last reason, in a sentence
+ATTEMPT = NODE + "attempt"  # daemon: try k/n
+HOLD = NODE + "hold"  # a person: leave this node alone
+RETRY = NODE + "retry"  # a person: time of the request, clears `error` once
+WITHDRAWN = NODE + "withdrawn"  # controller: when it last gave up a claim; fences a paused leader's order (ADR 2)
+DRAIN = "fleetlock.kube-upgrade.heathcliff.eu/drain"  # lock server: {group, id, since, cordonedBefore}
+CONFIG = "config.kube-upgrade.heathcliff.eu/"  # controller: merged settings of the node's group, kebab-case keys
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+class NodeInfo(msgspec.Struct, rename="camel", frozen=True):
+    """status.nodeInfo; machineID and bootID keep their capitals."""
+
+    kubelet_version: str = ""
+    machine_id: str = msgspec.field(default="", name="machineID")
+    boot_id: str = msgspec.field(default="", name="bootID")
+
+
+class NodeSpec(msgspec.Struct, rename="camel", frozen=True):
+    """spec, reduced."""
+
+    unschedulable: bool = False
+
+
+class NodeStatusBody(msgspec.Struct, rename="camel", frozen=True):
+    """status, reduced."""
+
+    conditions: list[Condition] = []
+    node_info: NodeInfo = NodeInfo()
+
+
+class NodeObject(msgspec.Struct, rename="camel", frozen=True):
+    """A core/v1 Node, reduced."""
+
+    metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatusBody = NodeStatusBody()
+
+
+def to_node(wire: NodeObject) -> Node:
+    """The model's value of a Node object. Annotations that do not parse read as absent: anyone may write them."""
+    meta, notes = wire.metadata, wire.metadata.annotations
+    ready = next((c for c in wire.status.conditions if c.type == "Ready"), None)
+    return Node(
+        name=meta.name,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        created=meta.creation_timestamp or datetime.min.replace(tzinfo=UTC),
+        labels=meta.labels,
+        kubelet=version_or_none(wire.status.node_info.kubelet_version),
+        ready=ready is not None and ready.status == "True",
+        ready_since=ready.last_transition_time if ready and ready.status == "True" else None,
+        unschedulable=wire.spec.unschedulable,
+        machine_id=wire.status.node_info.machine_id,
+        boot_id=wire.status.node_info.boot_id,
+        order=_order(notes),
+        report=_report(notes),
+        hold=notes.get(HOLD),
+        retry=notes.get(RETRY),
+        stage=version_or_none(notes.get(STAGE)),
+        withdrawn=time_or_none(notes.get(WITHDRAWN)),
+        os_updates=notes.get(OS_UPDATES),
+        config={key.removeprefix(CONFIG): value for key, value in notes.items() if key.startswith(CONFIG)},
+    )
+
+
+def _order(notes: dict[str, str]) -> Order | None:
+    version = version_or_none(notes.get(KUBERNETES_VERSION))
+    if version is None:
+        return None
+    return Order(
+        version=version,
+        kubeadm=_member(KubeadmRole, notes.get(KUBEADM)),
+        start_before=time_or_none(notes.get(START_BEFORE)),
+    )
+
+
+def _report(notes: dict[str, str]) -> Report:
+    return Report(
+        status=_member(NodeStatus, notes.get(STATUS)),
+        phase=notes.get(PHASE, ""),
+        message=notes.get(MESSAGE, ""),
+        attempt=notes.get(ATTEMPT, ""),
+        staged=notes.get(STAGED, ""),
+        applied=version_or_none(notes.get(APPLIED)),
+        daemon=notes.get(UPGRADED_VERSION, ""),
+    )
+
+
+def version_or_none(text: str | None) -> KubeVersion | None:
+    """A version, or None where the text is absent or no version."""
+    try:
+        return KubeVersion.parse(text) if text else None
+    except BadVersion:
+        return None
+
+
+def time_or_none(text: str | None) -> datetime | None:
+    """A moment with zone from RFC 3339 text, or None."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the microsecond where there is one: 2026-11-24T02:00:00Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _member(words: type[Word], text: str | None) -> Word | None:
+    try:
+        return words(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The vocabulary: frozen values. Nothing here imports more than the standard library."""

@@ -1,0 +1,49 @@
+"""Label selectors with the meaning of metav1.LabelSelector."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+
+class Operator(StrEnum):
+    """metav1.LabelSelectorOperator."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One line of a selector. `values` is empty for Exists and DoesNotExist."""
+
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """True where the labels satisfy this line; NotIn also holds for an absent key."""
+        match self.operator:
+            case Operator.IN:
+                return labels.get(self.key) in self.values
+            case Operator.NOT_IN:
+                return labels.get(self.key) not in self.values
+            case Operator.EXISTS:
+                return self.key in labels
+            case Operator.DOES_NOT_EXIST:
+                return self.key not in labels
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """All requirements must hold. A selector without requirements matches nothing here."""
+
+    requirements: tuple[Requirement, ...]
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """True where every requirement holds and there is at least one."""
+        return bool(self.requirements) and all(need.matches(labels) for need in self.requirements)

@@ -1,0 +1,53 @@
+"""Kubernetes versions: parse, order and distance in minors (semver 2.0 without build metadata)."""
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+_PATTERN = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+
+
+class BadVersion(ValueError):
+    """The text is not a full Kubernetes version such as v1.37.2."""
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class KubeVersion:
+    """A full version. `str()` gives the form Kubernetes prints: v1.37.2 or v1.38.0-rc.1."""
+
+    major: int
+    minor: int
+    patch: int
+    pre: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "KubeVersion":
+        """Read `v1.37.2`, `1.37.2-rc.1` or `v1.37.2+build` (the build is dropped). Raises BadVersion."""
+        found = _PATTERN.fullmatch(text.strip())
+        if not found:
+            raise BadVersion(f"{text!r} is not a version like v1.37.2")
+        major, minor, patch, pre = found.groups()
+        return cls(int(major), int(minor), int(patch), pre or "")
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """(major, minor): what the skew policy counts in."""
+        return (self.major, self.minor)
+
+    def minors_above(self, other: "KubeVersion") -> int:
+        """How many minors this version is ahead of the other; negative when behind.
+
+        Across majors the distance is out of every bound on purpose: no such step is known to be safe.
+        """
+        return (self.major - other.major) * 1_000 + self.minor - other.minor
+
+    def __lt__(self, other: "KubeVersion") -> bool:
+        return self._key() < other._key()
+
+    def __str__(self) -> str:
+        return f"v{self.major}.{self.minor}.{self.patch}" + (f"-{self.pre}" if self.pre else "")
+
+    def _key(self) -> tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]:
+        parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre.split(".") if part)
+        return (self.major, self.minor, self.patch, 0 if self.pre else 1, parts)

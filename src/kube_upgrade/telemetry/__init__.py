@@ -1,0 +1,1 @@
+"""What the programs say of themselves: logs, metrics and probes."""

@@ -1,0 +1,33 @@
+"""Key-value logs on stderr: for people on a terminal, JSON lines elsewhere."""
+
+import logging
+import sys
+
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(level: str) -> None:
+    """Set level (debug, info, warn, error) and format for the whole process; may be called again."""
+    pretty = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(name: str) -> Logger:
+    """A logger whose lines carry `logger=name`."""
+    bound: Logger = structlog.get_logger(logger=name)
+    return bound

@@ -1,0 +1,23 @@
+"""Every metric of the project: name, labels and meaning in one file."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# --- every program -----------------------------------------------------------------------------
+API_CALLS = Counter("kube_upgrade_api_calls_total", "Requests to the API server", ["verb", "resource", "code"])
+
+# --- upgrade-controller ------------------------------------------------------------------------
+LEADER = Gauge("kube_upgrade_leader", "1 while this replica leads")
+NODES = Gauge("kube_upgrade_nodes", "Nodes of the active plan by group and state", ["plan", "group", "state"])
+HOLDS = Gauge("kube_upgrade_holds", "Nodes that wait, by reason", ["plan", "reason"])
+CLAIMS = Gauge("kube_upgrade_claims", "Open claims by group", ["plan", "group"])
+RECONCILE = Histogram("kube_upgrade_reconcile_seconds", "Time from snapshot to the last action of one turn")
+
+# --- upgraded ----------------------------------------------------------------------------------
+STEPS = Counter("upgraded_steps_total", "Steps taken, by name and outcome", ["step", "outcome"])
+STEP_SECONDS = Histogram("upgraded_step_seconds", "Duration of a step", ["step"])
+
+# --- fleetlock ---------------------------------------------------------------------------------
+LOCK_REQUESTS = Counter("fleetlock_requests_total", "Requests by operation and kind of answer", ["operation", "kind"])
+LOCK_HOLDERS = Gauge("fleetlock_holders", "Slots held", ["group"])
+LOCK_SLOTS = Gauge("fleetlock_slots", "Slots configured", ["group"])
+DRAIN_BLOCKED = Gauge("fleetlock_drain_blocked", "1 while a drain waits for a pod that will not go", ["node"])
