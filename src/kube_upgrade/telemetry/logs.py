@@ -19,7 +19,7 @@ def configure(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(),
+            *(_for_people() if pretty else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
@@ -27,7 +27,16 @@ def configure(level: str) -> None:
     )
 
 
+def _for_people() -> list[structlog.typing.Processor]:
+    # Plain tracebacks: the rich ones print local variables, and those may hold a token.
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _for_machines() -> list[structlog.typing.Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
 def logger(name: str) -> Logger:
-    """A logger whose lines carry `logger=name`."""
-    bound: Logger = structlog.get_logger(logger=name)
+    """A logger whose lines carry `part=name`."""
+    bound: Logger = structlog.get_logger(part=name)
     return bound
