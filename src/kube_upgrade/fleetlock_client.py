@@ -1,0 +1,114 @@
+"""FleetLock v1 over HTTP, for the node daemon. Works with any FleetLock server; only status 200 is a grant."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from kube_upgrade.core.fleetlock.protocol import (
+    HEADER,
+    Granted,
+    Operation,
+    Refused,
+    read_answer,
+    write_request,
+)
+
+__all__ = ["FleetLock", "Granted", "Refused"]
+
+REQUEST_SECONDS = 70.0  # longer than our server holds a request open (50 s)
+CONNECT_SECONDS = 5.0
+_ANSWER_LIMIT = 64 * 1024  # bytes read of an answer; more is not FleetLock's
+
+
+class FleetLock:
+    """One client's view of one lock server: the slot of `id` in `group`.
+
+    `base_url` may have a path prefix, with or without a trailing slash. `timeout` bounds a whole call in seconds.
+    `ca` is a PEM file that replaces the system's authorities. Raises ValueError for a URL that is not http(s).
+    """
+
+    def __init__(
+        self, base_url: str, group: str, id: str, timeout: float = REQUEST_SECONDS, ca: Path | None = None
+    ) -> None:
+        self._base = read_base_url(base_url)
+        self._server = httpx2.URL(self._base).netloc.decode()  # messages name no path: its prefix may be a secret
+        self._body = write_request(group, id)
+        self._timeout = timeout
+        self._http = httpx2.AsyncClient(
+            headers={HEADER: "true", "Content-Type": "application/json", "Accept": "application/json"},
+            timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
+            verify=ssl.create_default_context(cafile=str(ca)) if ca else True,
+            follow_redirects=False,
+        )
+
+    async def pre_reboot(self) -> Granted | Refused:
+        """Take the slot, or confirm it. Granted means that it is held (and, by our server, the node drained)."""
+        return await self._call(Operation.PRE_REBOOT)
+
+    async def steady_state(self) -> Granted | Refused:
+        """Give the slot back; Granted too where none was held."""
+        return await self._call(Operation.STEADY_STATE)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _call(self, operation: Operation) -> Granted | Refused:
+        url = f"{self._base}/{operation.path}"
+        try:
+            async with asyncio.timeout(self._timeout), self._http.stream("POST", url, content=self._body) as answer:
+                body = await _read_at_most(answer, _ANSWER_LIMIT)
+        except TimeoutError:
+            return Refused("unreachable", f"{self._server}: no answer within {self._timeout:g} s", 0)
+        except (httpx2.HTTPError, OSError) as trouble:
+            return Refused("unreachable", f"{self._server}: {str(trouble) or type(trouble).__name__}", 0)
+        retry_after = read_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        return read_answer(answer.status_code, body, retry_after)
+
+
+def read_base_url(text: str) -> str:
+    """The URL without trailing slashes, query and fragment. Raises ValueError where it is not http(s) with a host."""
+    try:
+        url = httpx2.URL(text.strip())
+    except httpx2.InvalidURL as wrong:
+        raise ValueError(f"fleetlock URL: {text!r} is no URL ({wrong})") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"fleetlock URL: {text!r} must be like https://host:port/prefix")
+    return str(url.copy_with(query=None, fragment=None)).rstrip("/")
+
+
+def read_retry_after(text: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from either form of the header (RFC 9110 10.2.3); None where it is absent or unreadable."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return min(float(text), 24 * 3600.0)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+async def _read_at_most(answer: httpx2.Response, limit: int) -> bytes:
+    body = b""
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > limit:
+            break
+    return body[:limit]
