@@ -79,3 +79,4 @@ class Plan:
     freezes: tuple[Freeze, ...] = ()
     progress_deadline: timedelta = timedelta(minutes=45)
     deleted: bool = False
+    problems: tuple[str, ...] = ()  # settings that only we can check and that are wrong: no node starts
