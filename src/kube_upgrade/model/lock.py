@@ -6,7 +6,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who owns one slot. `node` and `uid` are empty for a machine that is not in the cluster."""
+    """Who owns one slot. `node` and `uid` are empty for a machine that is not in the cluster.
+
+    (group, id, since) names one reservation for ever: a later one of the same id has a later `since`.
+    """
 
     id: str
     since: datetime
@@ -23,7 +26,30 @@ class LockGroup:
     slots: int
     holders: tuple[Holder, ...] = ()
     revision: str = ""
+    last: datetime | None = None  # the highest `since` ever given here: no two reservations of a group share theirs
 
     def holder(self, id: str) -> Holder | None:
         """The holder with this id, if it has a slot."""
         return next((held for held in self.holders if held.id == id), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The reservation whose control-plane node may be out of service: at most one, whatever its group."""
+
+    group: str
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainMark:
+    """What the lock server notes on a Node that it cordons: for which reservation, and whether a cordon was there."""
+
+    group: str
+    id: str
+    since: datetime
+    cordoned_before: bool = False
+
+    def same_reservation(self, other: "DrainMark") -> bool:
+        """True where both belong to one reservation."""
+        return (self.group, self.id, self.since) == (other.group, other.id, other.since)

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kube_upgrade.model.labels import CONTROL_PLANE_LABEL, ZONE_LABEL
+from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.version import KubeVersion
 
 
@@ -24,6 +25,15 @@ class KubeadmRole(StrEnum):
 
     APPLY = "apply"
     NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """core/v1 Taint. `effect` is NoSchedule, PreferNoSchedule or NoExecute."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,8 @@ class Node:
     ready: bool = False
     ready_since: datetime | None = None
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+    drain: DrainMark | None = None  # the lock server's annotation
     machine_id: str = ""
     boot_id: str = ""
     order: Order | None = None

@@ -5,6 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """core/v1 Toleration. Empty `key` with operator Exists tolerates every taint, an empty `effect` every effect."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     """`owner` is (kind, name) of the controlling owner reference."""
@@ -21,6 +31,7 @@ class Pod:
     empty_dir: bool = False
     deleted_at: datetime | None = None
     images: tuple[str, ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
 
     @property
     def key(self) -> str:

@@ -11,6 +11,8 @@ from kube_upgrade.model.version import KubeVersion
 class Reason(StrEnum):
     """Why a node waits. The order is the order in which the gates ask."""
 
+    ANOTHER_PLAN_ACTIVE = "AnotherPlanActive"
+    PLAN_DELETED = "PlanDeleted"
     PAUSED = "Paused"
     NODE_HOLD = "NodeHold"
     GROUP_CONFLICT = "GroupConflict"

@@ -1,0 +1,230 @@
+"""Why must this node wait? One function per rule, in the order in which they are asked; the first answer counts."""
+
+# GATES at the end of this file is the chain. A gate reads the snapshot's facts from Fleet and answers in a sentence.
+
+from collections.abc import Callable
+from functools import wraps
+
+from kube_upgrade.core.rollout import windows
+from kube_upgrade.core.rollout.fleet import Fleet
+from kube_upgrade.core.rollout.path import too_far
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Group
+from kube_upgrade.model.status import Hold, Reason
+
+Gate = Callable[[Fleet, Node, Group], Hold | None]
+
+_NAMES_SHOWN = 3
+
+
+def once(question: Callable[[Fleet], Hold | None]) -> Gate:
+    """A gate with the same answer for every node: asked once per snapshot."""
+
+    @wraps(question)
+    def gate(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+        if question.__name__ not in fleet.answers:
+            fleet.answers[question.__name__] = question(fleet)
+        return fleet.answers[question.__name__]
+
+    return gate
+
+
+# --- the same answer for every node -------------------------------------------------------------
+
+
+@once
+def plan_is_active(fleet: Fleet) -> Hold | None:
+    """Only the oldest plan acts."""
+    if fleet.seen.active_plan:
+        return Hold(Reason.ANOTHER_PLAN_ACTIVE, f"plan {fleet.seen.active_plan} is older and active")
+    return None
+
+
+@once
+def plan_stands(fleet: Fleet) -> Hold | None:
+    """A plan that is being deleted starts nothing."""
+    return Hold(Reason.PLAN_DELETED, "the plan is being deleted") if fleet.seen.plan.deleted else None
+
+
+@once
+def plan_is_valid(fleet: Fleet) -> Hold | None:
+    """A setting that the API server could not check was wrong."""
+    problems = fleet.seen.plan.problems
+    return Hold(Reason.INVALID_SETTING, "; ".join(problems)) if problems else None
+
+
+@once
+def plan_not_paused(fleet: Fleet) -> Hold | None:
+    """spec.paused."""
+    return Hold(Reason.PAUSED, "the plan is paused: spec.paused") if fleet.seen.plan.paused else None
+
+
+@once
+def way_is_known(fleet: Fleet) -> Hold | None:
+    """No skipped minor, no downgrade that was not allowed, no unknown API server."""
+    return fleet.path.problem
+
+
+@once
+def window_is_open(fleet: Fleet) -> Hold | None:
+    """Nodes start only inside a window, if the plan has any."""
+    plan, now = fleet.seen.plan, fleet.seen.now
+    if not plan.windows or windows.closes_at(plan.windows, now):
+        return None
+    following = windows.opens_at(plan.windows, now)
+    when = f"the next opens at {following:%Y-%m-%d %H:%M} UTC" if following else "none ever opens"
+    return Hold(Reason.OUTSIDE_WINDOW, f"no window is open; {when}")
+
+
+@once
+def no_freeze(fleet: Fleet) -> Hold | None:
+    """No node starts in a freeze."""
+    freeze = windows.freeze_at(fleet.seen.plan.freezes, fleet.seen.now)
+    if freeze is None:
+        return None
+    why = f" ({freeze.reason})" if freeze.reason else ""
+    return Hold(Reason.FREEZE, f"frozen until {freeze.until:%Y-%m-%d %H:%M %Z}{why}")
+
+
+@once
+def api_is_healthy(fleet: Fleet) -> Hold | None:
+    """Every API server and etcd member that is not just being upgraded serves."""
+    for name, pods in fleet.pods.items():
+        for pod in pods:
+            if name not in fleet.claims and pod.component in ("kube-apiserver", "etcd") and not pod.ready:
+                return Hold(Reason.API_UNHEALTHY, f"{pod.component} on {name} is not Ready")
+    return None
+
+
+# --- about one node -----------------------------------------------------------------------------
+
+
+def group_not_paused(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """spec.groups.X.paused."""
+    return Hold(Reason.PAUSED, f"group {group.name} is paused") if group.paused else None
+
+
+def node_not_held(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """A person said: leave this node alone."""
+    if node.hold is None:
+        return None
+    return Hold(Reason.NODE_HOLD, f"annotation hold says {node.hold!r}")
+
+
+def step_is_allowed(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """The node's own kubelet may make this step."""
+    return too_far(fleet.seen.plan, node, fleet.hop)
+
+
+def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """One control-plane node at a time, and no worker before every control-plane node is proven."""
+    if node.control_plane:
+        busy = [name for name in fleet.busy_control_planes if name != node.name]
+        return Hold(Reason.CONTROL_PLANE_FIRST, f"control-plane node {busy[0]} is being upgraded") if busy else None
+    if not fleet.control_planes_behind:
+        return None
+    name = fleet.control_planes_behind[0]
+    if fleet.group_of(name) is None:
+        why = f"control-plane node {name} is not at {fleet.hop}, and not exactly one group selects it"
+        return Hold(Reason.UNMANAGED_CONTROL_PLANE, why)
+    return Hold(Reason.CONTROL_PLANE_FIRST, f"control-plane node {name} is not proven at {fleet.hop}")
+
+
+def quorum_remains(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """Without this node, etcd's healthy members are still a quorum; with one or two members all must be healthy."""
+    if not node.control_plane:
+        return None
+    members = {pod.node: pod.ready for pods in fleet.pods.values() for pod in pods if pod.component == "etcd"}
+    if node.name not in members:
+        return None  # external etcd
+    needed = len(members) // 2 + 1 if len(members) > 2 else len(members) - 1
+    healthy = sum(ready and fleet.nodes[name].ready for name, ready in members.items() if name != node.name)
+    if healthy < needed:
+        return Hold(Reason.QUORUM_AT_RISK, f"{healthy} other healthy etcd members, {needed} needed")
+    return None
+
+
+def dependencies_done(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """Every node of the groups that this one depends on is proven and has soaked."""
+    for name in group.depends_on:
+        if not fleet.sizes[name]:
+            return Hold(Reason.DEPENDENCY, f"group {name} matches no node")
+        if waiting := fleet.unsettled[name]:
+            return Hold(Reason.DEPENDENCY, f"group {name} is not done: {_sample(waiting)}")
+    return None
+
+
+def failures_bearable(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """At maxFailures failed nodes the group starts no further one."""
+    failing = fleet.failing[group.name]
+    if len(failing) >= group.max_failures:
+        return Hold(Reason.TOO_MANY_FAILURES, f"{_sample(failing)} failed; maxFailures is {group.max_failures}")
+    return None
+
+
+def node_is_ready(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """A node that is not Ready never starts: nothing could tell its upgrade's harm from its illness."""
+    return None if node.ready else Hold(Reason.NODE_NOT_READY, f"{node.name} is not Ready")
+
+
+def soak_is_over(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """A finished node stays healthy for the group's soak before the next one starts."""
+    soaking = fleet.soaking[group.name]
+    if not soaking:
+        return None
+    until = max(soaking.values())
+    return Hold(Reason.SOAKING, f"{_sample(list(soaking))} must stay healthy until {until:%H:%M:%S} UTC")
+
+
+def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """Claimed, cordoned and not-Ready nodes together stay within maxUnavailable. A cordoned node adds nothing."""
+    tally = fleet.tallies[group.name]
+    used = tally.used - (node.name in tally.broken)
+    if used < tally.allowed:
+        return None
+    return Hold(Reason.BUDGET, f"{used} of {tally.allowed} out of service: {_sample(tally.claimed + tally.broken)}")
+
+
+GATES: tuple[Gate, ...] = (
+    plan_is_active,
+    plan_stands,
+    plan_not_paused,
+    group_not_paused,
+    node_not_held,
+    plan_is_valid,
+    way_is_known,
+    step_is_allowed,
+    window_is_open,
+    no_freeze,
+    api_is_healthy,
+    control_plane_first,
+    quorum_remains,
+    dependencies_done,
+    failures_bearable,
+    soak_is_over,
+    node_is_ready,
+    budget_allows,
+)
+
+# An order that has not reached kubeadm is taken back where one of these speaks (design: 2.2).
+WITHDRAWING: tuple[Gate, ...] = (
+    plan_is_active,
+    plan_stands,
+    plan_not_paused,
+    group_not_paused,
+    node_not_held,
+    plan_is_valid,
+    way_is_known,
+    window_is_open,
+    no_freeze,
+)
+
+
+def first_hold(fleet: Fleet, node: Node, group: Group, gates: tuple[Gate, ...] = GATES) -> Hold | None:
+    """The first reason why this node may not start; None where it may."""
+    return next((hold for gate in gates if (hold := gate(fleet, node, group))), None)
+
+
+def _sample(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,220 @@
+"""From facts and holds to the plan's status: upstream's exact words (domain: 2.5), counts, conditions, reasons."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from kube_upgrade.core.rollout.fleet import Fleet, failed
+from kube_upgrade.core.rollout.path import api_servers
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Group
+from kube_upgrade.model.status import (
+    Claim,
+    Condition,
+    Hold,
+    HoldSummary,
+    NodeCounts,
+    PlanStatus,
+    Reason,
+    Run,
+    VersionStatus,
+)
+
+UNKNOWN, WAITING, COMPLETE = "Unknown", "Waiting", "Complete"
+MAX_HISTORY = 10
+MAX_HOLDS = 20
+SAMPLE = 3
+BROKEN = (
+    Reason.INVALID_SETTING,
+    Reason.MINOR_SKIPPED,
+    Reason.DOWNGRADE_REFUSED,
+    Reason.VERSION_UNKNOWN,
+    Reason.GROUP_CONFLICT,
+    Reason.UNMANAGED_CONTROL_PLANE,
+    Reason.API_UNHEALTHY,
+    Reason.QUORUM_AT_RISK,
+)
+
+
+@dataclass(slots=True)
+class GroupView:
+    """The nodes of one group by what has become of them."""
+
+    done: list[str] = field(default_factory=list)
+    flying: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All nodes of the group."""
+        return len(self.done) + len(self.flying) + len(self.failed) + len(self.waiting)
+
+    def words(self) -> str:
+        """Upstream's string for a group."""
+        if not self.total:
+            return UNKNOWN
+        if self.failed:
+            return f"Error: The nodes [{' '.join(self.failed)}] are reporting errors"
+        if len(self.done) == self.total:
+            return COMPLETE
+        if self.done or self.flying:
+            return f"Progressing: {len(self.done)}/{self.total} nodes upgraded"
+        return WAITING
+
+
+def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -> PlanStatus:
+    """The status to publish; equal to the old one where nothing changed."""
+    views = view_groups(fleet, claims)
+    groups = {name: view.words() for name, view in views.items()}
+    summary = summarize(groups)
+    old = fleet.seen.plan.status
+    status = PlanStatus(
+        summary=summary,
+        groups=groups,
+        observed_generation=fleet.seen.plan.generation,
+        conditions=_conditions(fleet, views, summary, holds),
+        version=_version(fleet),
+        nodes=_counts(views, holds, fleet),
+        claims=claims,
+        durations=old.durations,
+        holds=summarize_holds(holds),
+        history=old.history,
+    )
+    return _remember(fleet, status)
+
+
+def view_groups(fleet: Fleet, claims: tuple[Claim, ...]) -> dict[str, GroupView]:
+    """Every managed node in the place it has earned."""
+    views = {group.name: GroupView() for group in fleet.seen.plan.groups}
+    claimed = {claim.node for claim in claims}
+    for node, group in fleet.managed():
+        _place(fleet, views[group.name], node, node.name in claimed)
+    return views
+
+
+def _place(fleet: Fleet, view: GroupView, node: Node, claimed: bool) -> None:
+    if claimed:
+        (view.failed if failed(node) else view.flying).append(node.name)
+    elif fleet.proven(node, fleet.path.target):
+        view.done.append(node.name)
+    else:
+        view.waiting.append(node.name)
+
+
+def summarize(groups: Mapping[str, str]) -> str:
+    """Upstream's summary, by its precedence: unknown, error, progressing, waiting, complete."""
+    by_word: dict[str, list[str]] = defaultdict(list)
+    for name, words in groups.items():
+        by_word[words.partition(":")[0]].append(name)
+    if not groups or by_word[UNKNOWN]:
+        return UNKNOWN
+    if by_word["Error"]:
+        return f"Error: Some groups encountered errors [{' '.join(by_word['Error'])}]"
+    if by_word["Progressing"]:
+        return f"Progressing: Upgrading groups [{' '.join(by_word['Progressing'])}]"
+    return WAITING if by_word[WAITING] else COMPLETE
+
+
+def summarize_holds(holds: Mapping[str, Hold]) -> tuple[HoldSummary, ...]:
+    """Nodes that wait for one reason together, the most frequent first."""
+    by_hold: dict[Hold, list[str]] = defaultdict(list)
+    for name in sorted(holds):
+        by_hold[holds[name]].append(name)
+    ranked = sorted(by_hold.items(), key=lambda pair: (-len(pair[1]), pair[0].reason, pair[0].message))
+    return tuple(
+        HoldSummary(reason=hold.reason, message=hold.message, nodes=len(names), sample=tuple(names[:SAMPLE]))
+        for hold, names in ranked[:MAX_HOLDS]
+    )
+
+
+def _counts(views: Mapping[str, GroupView], holds: Mapping[str, Hold], fleet: Fleet) -> NodeCounts:
+    conflicts = sum(len(groups) > 1 for groups in fleet.members.values())
+    each = list(views.values())
+    return NodeCounts(
+        total=sum(view.total for view in each) + conflicts,
+        completed=sum(len(view.done) for view in each),
+        in_flight=sum(len(view.flying) for view in each),
+        failed=sum(len(view.failed) for view in each),
+        waiting=sum(len(view.waiting) for view in each) + conflicts,
+    )
+
+
+def _version(fleet: Fleet) -> VersionStatus:
+    old, target = fleet.seen.plan.status.version, fleet.path.target
+    start = old.start if old and old.target == target else None
+    known = [version for version in api_servers(fleet.seen).values() if version]
+    hops = fleet.path.hops
+    return VersionStatus(
+        start=start or min(known, default=None), target=target, hop=hops.index(fleet.hop) + 1, hops=len(hops)
+    )
+
+
+def _conditions(
+    fleet: Fleet, views: Mapping[str, GroupView], summary: str, holds: Mapping[str, Hold]
+) -> tuple[Condition, ...]:
+    failing = [name for view in views.values() for name in view.failed]
+    flying = [name for view in views.values() for name in view.flying]
+    first = next(iter(summarize_holds(holds)), None)
+    complete = summary == COMPLETE
+    why = first.message if first else summary
+    broken = next((hold for hold in holds.values() if hold.reason in BROKEN), None)
+    return (
+        _condition(fleet, "Ready", complete, COMPLETE if complete else "NotComplete", summary),
+        _condition(
+            fleet,
+            "Progressing",
+            bool(flying),
+            "Upgrading" if flying else (COMPLETE if complete else (first.reason if first else WAITING)),
+            f"upgrading {', '.join(flying[:SAMPLE])} to {fleet.hop}" if flying else why,
+        ),
+        _degraded(fleet, failing, broken, views),
+    )
+
+
+def _degraded(fleet: Fleet, failing: list[str], broken: Hold | None, views: Mapping[str, GroupView]) -> Condition:
+    empty = [name for name, view in views.items() if not view.total]
+    if failing:
+        name = failing[0]
+        return _condition(fleet, "Degraded", True, "NodesFailed", f"{name}: {fleet.nodes[name].report.message}")
+    if broken:
+        return _condition(fleet, "Degraded", True, broken.reason, broken.message)
+    if empty:
+        return _condition(fleet, "Degraded", True, "EmptyGroup", _empty(fleet, empty[0]))
+    return _condition(fleet, "Degraded", False, "AsExpected", "")
+
+
+def _empty(fleet: Fleet, name: str) -> str:
+    """Names the label that exists with another value, the usual reason for a group without nodes."""
+    group: Group = next(group for group in fleet.seen.plan.groups if group.name == name)
+    for need in group.selector.requirements:
+        values = sorted({node.labels[need.key] for node in fleet.seen.nodes if need.key in node.labels})
+        if need.values and values and not set(need.values) & set(values):
+            shown = ", ".join(repr(value) for value in values[:SAMPLE])
+            return f"group {name} matches no node: label {need.key} has value {shown}, not {need.values[0]!r}"
+    return f"group {name} matches no node"
+
+
+def _condition(fleet: Fleet, type: str, status: bool, reason: str, message: str) -> Condition:
+    old = next((each for each in fleet.seen.plan.status.conditions if each.type == type), None)
+    return Condition(
+        type=type,
+        status=status,
+        reason=str(reason),
+        message=message,
+        observed_generation=fleet.seen.plan.generation,
+        last_transition=old.last_transition if old and old.status == status else fleet.seen.now,
+    )
+
+
+def _remember(fleet: Fleet, status: PlanStatus) -> PlanStatus:
+    """Add the upgrade that has just ended to the history."""
+    old = fleet.seen.plan.status
+    ended = status.summary == COMPLETE and old.summary not in ("", COMPLETE)
+    if not ended:
+        return status
+    began = next((c.last_transition for c in old.conditions if c.type == "Progressing"), fleet.seen.now)
+    run = Run(
+        version=fleet.path.target, started=began, finished=fleet.seen.now, result=COMPLETE, nodes=status.nodes.total
+    )
+    return replace(status, history=(*status.history, run)[-MAX_HISTORY:])

@@ -1,0 +1,52 @@
+"""Maintenance windows and freezes: may a node start now, and when does that change?"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from cronsim import CronSim
+
+from kube_upgrade.model.plan import Freeze, Window
+
+
+def closes_at(windows: Iterable[Window], now: datetime) -> datetime | None:
+    """When the last of the windows that are open now closes; None where none is open."""
+    return max((end for window in windows if (end := _open_until(window, now))), default=None)
+
+
+def opens_at(windows: Iterable[Window], now: datetime) -> datetime | None:
+    """When the next window opens after now; None where none ever does."""
+    return min((start for window in windows if (start := _next_start(window, now))), default=None)
+
+
+def freeze_at(freezes: Iterable[Freeze], now: datetime) -> Freeze | None:
+    """The freeze that covers now and ends last, if any."""
+    covering = [freeze for freeze in freezes if freeze.since <= now < freeze.until]
+    return max(covering, key=lambda freeze: freeze.until, default=None)
+
+
+def next_freeze(freezes: Iterable[Freeze], now: datetime) -> datetime | None:
+    """When the next freeze begins after now."""
+    return min((freeze.since for freeze in freezes if freeze.since > now), default=None)
+
+
+def _open_until(window: Window, now: datetime) -> datetime | None:
+    # A window opened at the latest start that is not after now. Looking back by the duration finds every one.
+    local = (now - window.duration).astimezone(window.zone)
+    ends = []
+    for start in _starts(window, local):
+        if start > now:
+            break
+        ends.append(start + window.duration)
+    return next((end for end in reversed(ends) if end > now), None)
+
+
+def _next_start(window: Window, now: datetime) -> datetime | None:
+    return next(iter(_starts(window, now.astimezone(window.zone))), None)
+
+
+def _starts(window: Window, after: datetime) -> Iterable[datetime]:
+    """Starts strictly after `after`, as moments with an offset: durations are then counted in real time."""
+    for start in CronSim(window.schedule, after - timedelta(microseconds=1)):
+        moment = start.astimezone(UTC)
+        if moment > after:
+            yield moment
