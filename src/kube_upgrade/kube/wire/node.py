@@ -7,7 +7,8 @@ from typing import TypeVar
 import msgspec
 
 from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
-from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
+from kube_upgrade.model.lock import DrainMark
+from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report, Taint
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
 NODE = "node.kube-upgrade.heathcliff.eu/"
@@ -40,10 +41,19 @@ class NodeInfo(msgspec.Struct, rename="camel", frozen=True):
     boot_id: str = msgspec.field(default="", name="bootID")
 
 
+class TaintBody(msgspec.Struct, frozen=True):
+    """core/v1 Taint."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
 class NodeSpec(msgspec.Struct, rename="camel", frozen=True):
     """spec, reduced."""
 
     unschedulable: bool = False
+    taints: list[TaintBody] = []
 
 
 class NodeStatusBody(msgspec.Struct, rename="camel", frozen=True):
@@ -75,6 +85,8 @@ def to_node(wire: NodeObject) -> Node:
         ready=ready is not None and ready.status == "True",
         ready_since=ready.last_transition_time if ready and ready.status == "True" else None,
         unschedulable=wire.spec.unschedulable,
+        taints=tuple(Taint(taint.key, taint.value, taint.effect) for taint in wire.spec.taints),
+        drain=read_drain(notes.get(DRAIN)),
         machine_id=wire.status.node_info.machine_id,
         boot_id=wire.status.node_info.boot_id,
         order=_order(notes),
@@ -86,6 +98,32 @@ def to_node(wire: NodeObject) -> Node:
         os_updates=notes.get(OS_UPDATES),
         config={key.removeprefix(CONFIG): value for key, value in notes.items() if key.startswith(CONFIG)},
     )
+
+
+class DrainNote(msgspec.Struct, rename="camel", frozen=True):
+    """The drain annotation's JSON."""
+
+    group: str
+    id: str
+    since: datetime
+    cordoned_before: bool = False
+
+
+def read_drain(text: str | None) -> DrainMark | None:
+    """The lock server's mark, or None where it is absent, unreadable or without a zone in `since`."""
+    try:
+        note = msgspec.json.decode(text or "", type=DrainNote)
+    except msgspec.DecodeError:
+        return None
+    if note.since.tzinfo is None:
+        return None
+    return DrainMark(group=note.group, id=note.id, since=note.since, cordoned_before=note.cordoned_before)
+
+
+def write_drain(mark: DrainMark) -> str:
+    """The annotation's text."""
+    note = DrainNote(group=mark.group, id=mark.id, since=mark.since, cordoned_before=mark.cordoned_before)
+    return msgspec.json.encode(note).decode()
 
 
 def _order(notes: dict[str, str]) -> Order | None:

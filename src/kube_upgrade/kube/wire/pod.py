@@ -3,7 +3,7 @@
 import msgspec
 
 from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
-from kube_upgrade.model.pod import Pod
+from kube_upgrade.model.pod import Pod, Toleration
 
 MIRROR = "kubernetes.io/config.mirror"  # set by the kubelet on the API's copy of a static pod
 
@@ -20,12 +20,22 @@ class Volume(msgspec.Struct, rename="camel", frozen=True):
     empty_dir: msgspec.Raw | None = None
 
 
+class TolerationBody(msgspec.Struct, frozen=True):
+    """core/v1 Toleration."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
 class PodSpec(msgspec.Struct, rename="camel", frozen=True):
     """spec, reduced."""
 
     node_name: str = ""
     containers: list[Container] = []
     volumes: list[Volume] = []
+    tolerations: list[TolerationBody] = []
 
 
 class PodStatus(msgspec.Struct, rename="camel", frozen=True):
@@ -60,4 +70,5 @@ def to_pod(wire: PodObject) -> Pod:
         empty_dir=any(v.empty_dir is not None for v in wire.spec.volumes),
         deleted_at=meta.deletion_timestamp,
         images=tuple(c.image for c in wire.spec.containers),
+        tolerations=tuple(Toleration(t.key, t.operator, t.value, t.effect) for t in wire.spec.tolerations),
     )

@@ -1,0 +1,105 @@
+"""Which pods of a node a drain moves: DaemonSet, mirror and finished pods stay, as in `kubectl drain`.
+
+Beyond kubectl: a pod that no other node could take stays as well (NoOtherNode). Evicting it would only stop it
+earlier, and behind a PodDisruptionBudget the drain of a single node, or of the one worker of a pair, would never end.
+Only readiness, cordons and taints are looked at, so the answer errs towards "another node could take it".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kube_upgrade.model.node import Node, Taint
+from kube_upgrade.model.pod import Pod, Toleration
+
+_KEEPS_OUT = ("NoSchedule", "NoExecute")
+
+
+class Stay(StrEnum):
+    """Why a pod may stay on a drained node."""
+
+    MIRROR = "Mirror"  # the kubelet's own; the API's copy can't be moved
+    DAEMON_SET = "DaemonSet"  # its controller ignores cordons
+    FINISHED = "Finished"  # nothing of it runs
+    NO_OTHER_NODE = "NoOtherNode"
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Ask for its eviction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """It is being deleted: wait until it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """It may stay."""
+
+    reason: Stay
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The policy does not let this pod be evicted; the drain waits for a person."""
+
+    message: str
+
+
+Judgement = Evict | Await | Skip | Refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainPolicy:
+    """What an operator allows in one group. `bare_pods`: pods without a controller, which nobody re-creates."""
+
+    bare_pods: bool = True
+    empty_dir: bool = True
+    no_other_node: bool = True  # False: evict even where no other node could take the pod
+
+
+def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy) -> Judgement:
+    """What a drain does with one pod of the node; `others` are the cluster's other nodes."""
+    if stays := _stays_anyway(pod):
+        return Skip(stays)
+    if pod.deleted_at is not None:
+        return Await()
+    if policy.no_other_node and not other_node_could_take(pod, others):
+        return Skip(Stay.NO_OTHER_NODE)
+    if pod.owner is None and not policy.bare_pods:
+        return Refuse(f"pod {pod.key} has no controller that would re-create it, and the policy keeps such pods")
+    if pod.empty_dir and not policy.empty_dir:
+        return Refuse(f"pod {pod.key} has an emptyDir volume, and the policy keeps such pods")
+    return Evict()
+
+
+def other_node_could_take(pod: Pod, others: Iterable[Node]) -> bool:
+    """True where another node is Ready, not cordoned, and every taint that keeps pods out is tolerated."""
+    return any(
+        node.ready and not node.unschedulable and all(tolerates(pod.tolerations, taint) for taint in node.taints)
+        for node in others
+    )
+
+
+def tolerates(tolerations: Sequence[Toleration], taint: Taint) -> bool:
+    """True where a pod with these tolerations may be scheduled in spite of the taint."""
+    return taint.effect not in _KEEPS_OUT or any(_matches(toleration, taint) for toleration in tolerations)
+
+
+def _matches(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect not in ("", taint.effect):
+        return False
+    if toleration.operator == "Exists":
+        return toleration.key in ("", taint.key)
+    same = (toleration.key, toleration.value) == (taint.key, taint.value)
+    return toleration.operator in ("", "Equal") and same
+
+
+def _stays_anyway(pod: Pod) -> Stay | None:
+    if pod.mirror:
+        return Stay.MIRROR
+    if pod.owner is not None and pod.owner[0] == "DaemonSet":
+        return Stay.DAEMON_SET
+    return Stay.FINISHED if pod.finished else None

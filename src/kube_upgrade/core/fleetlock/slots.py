@@ -1,0 +1,79 @@
+"""FleetLock's arithmetic: who gets a slot. Pure; a store writes the results by compare-and-swap.
+
+Two rules. Within a group: never more holders than slots, one slot per id, asking again changes nothing. Across groups:
+at most one control-plane node may be out of service. A group is one stored object, so the second rule needs an object
+of its own, the *turn*: the one reservation whose control-plane node may go. A control-plane node is granted only while
+the turn names its reservation.
+
+Theorem: two control-plane nodes are never granted together. The turn is replaced only while the reservation that it
+names is not in its group (`backed` is false, read after the turn, and the replacement compares-and-swaps on the turn
+that was read). A reservation enters its group before it takes the turn and never again after it has left, since
+`reserve` gives every reservation of a group a later `since`. So a turn that is not backed once is not backed ever
+again, and taking it away takes it from nobody. tests/properties/test_lock_store.py interleaves the writes.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from kube_upgrade.model.lock import Holder, LockGroup, Turn
+
+_TICK = timedelta(microseconds=1)
+
+
+class Verdict(StrEnum):
+    """What became of a wish for a slot."""
+
+    TAKEN = "taken"
+    HELD = "held"  # the id had one already
+    FULL = "full"
+    CONTROL_PLANE_BUSY = "control-plane-busy"
+
+    @property
+    def holds(self) -> bool:
+        """True where the id owns a slot."""
+        return self in (Verdict.TAKEN, Verdict.HELD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Someone asks for a slot at `now`. `node` and `uid` are empty for a machine that is not in the cluster."""
+
+    id: str
+    now: datetime
+    node: str = ""
+    uid: str = ""
+    control_plane: bool = False
+    reason: str = ""
+
+
+def reserve(group: LockGroup, wish: Wish) -> tuple[LockGroup, Verdict]:
+    """The group after the wish. A machine that joined the cluster anew keeps its slot under its new Node's uid."""
+    held = group.holder(wish.id)
+    if held is not None:
+        return _with(group, replace(held, node=wish.node, uid=wish.uid)), Verdict.HELD
+    if len(group.holders) >= group.slots:
+        return group, Verdict.FULL
+    since = wish.now if group.last is None else max(wish.now, group.last + _TICK)
+    holder = Holder(id=wish.id, since=since, node=wish.node, uid=wish.uid, reason=wish.reason)
+    return replace(group, holders=(*group.holders, holder), last=since), Verdict.TAKEN
+
+
+def release(group: LockGroup, id: str, since: datetime | None = None) -> LockGroup:
+    """The group without this id's reservation; with `since`, only where it is that reservation."""
+    return replace(group, holders=tuple(h for h in group.holders if not (h.id == id and since in (None, h.since))))
+
+
+def backed(turn: Turn, group: LockGroup) -> bool:
+    """True while the turn's reservation is in `group`, which is the turn's own group, read after the turn."""
+    held = group.holder(turn.holder.id)
+    return held is not None and held.since == turn.holder.since
+
+
+def names(turn: Turn | None, group: str, holder: Holder) -> bool:
+    """True where the turn belongs to this reservation."""
+    return turn is not None and (turn.group, turn.holder.id, turn.holder.since) == (group, holder.id, holder.since)
+
+
+def _with(group: LockGroup, holder: Holder) -> LockGroup:
+    return replace(group, holders=tuple(holder if held.id == holder.id else held for held in group.holders))
