@@ -8,10 +8,9 @@ watches end on the old one. A file that cannot be read in the middle of its rota
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
@@ -21,12 +20,15 @@ import msgspec
 from lightkube.core.exceptions import ConfigError
 
 from kube_upgrade.kube import credentials
+from kube_upgrade.kube.api import NO_PARAMS, PatchKind
 from kube_upgrade.kube.credentials import Credentials
 from kube_upgrade.kube.errors import BadAnswer, BadKubeconfig, Unreachable
 from kube_upgrade.kube.paths import resource_of
 from kube_upgrade.kube.wire.status import to_error
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import API_CALLS
+
+__all__ = ["KubeApi", "PatchKind"]
 
 T = TypeVar("T")
 
@@ -36,18 +38,8 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 90.0
 RECHECK_SECONDS = 1.0
 
-_NONE: Mapping[str, str] = MappingProxyType({})
 _JSON = MappingProxyType({"Content-Type": "application/json"})
 _log = logs.logger("kube")
-
-
-class PatchKind(StrEnum):
-    """How a patch's body is read. APPLY needs `fieldManager` in params; STRATEGIC is not for custom resources."""
-
-    MERGE = "application/merge-patch+json"
-    JSON = "application/json-patch+json"
-    STRATEGIC = "application/strategic-merge-patch+json"
-    APPLY = "application/apply-patch+yaml"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +77,7 @@ class KubeApi:
         """
         return cls(kubeconfig, user_agent=user_agent, timeout=timeout)
 
-    async def get(self, path: str, type: type[T], params: Mapping[str, str] = _NONE) -> T:
+    async def get(self, path: str, type: type[T], params: Mapping[str, str] = NO_PARAMS) -> T:
         """One object, or a list where the path names a collection."""
         verb = "get" if resource_of(path)[1] else "list"
         return _decode(path, await self._call(verb, "GET", path, params=params), type)
@@ -105,7 +97,7 @@ class KubeApi:
         type: type[T],
         *,
         kind: PatchKind = PatchKind.MERGE,
-        params: Mapping[str, str] = _NONE,
+        params: Mapping[str, str] = NO_PARAMS,
     ) -> T:
         """Change fields. With metadata.resourceVersion or uid in the body, Conflict where they are not current."""
         headers = {"Content-Type": kind.value}
@@ -113,16 +105,21 @@ class KubeApi:
 
     async def delete(self, path: str, body: object | None = None) -> None:
         """Delete one object; `body` is metav1.DeleteOptions (preconditions, gracePeriodSeconds)."""
-        await self._call("delete", "DELETE", path, body=body, headers=_JSON if body is not None else _NONE)
+        await self._call("delete", "DELETE", path, body=body, headers=_JSON if body is not None else NO_PARAMS)
 
-    async def watch(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    async def watch(
+        self, path: str, params: Mapping[str, str], *, opened: Callable[[], None] | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Each event of a watch with bookmarks as its JSON line; ends without error when the server ends the stream.
 
         Give `resourceVersion` and `timeoutSeconds` in params, and wrap it in contextlib.aclosing to leave early.
+        `opened` is called when the server has accepted the watch: the first event may be a minute away.
         """
         query = {**params, "watch": "1", "allowWatchBookmarks": "true"}
         async with self._borrowed() as client:
             answer = await self._open(client, path, query)
+            if opened is not None:
+                opened()
             try:
                 async for line in _lines(answer):
                     yield line
@@ -152,9 +149,9 @@ class KubeApi:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] = _NONE,
+        params: Mapping[str, str] = NO_PARAMS,
         body: object = None,
-        headers: Mapping[str, str] = _NONE,
+        headers: Mapping[str, str] = NO_PARAMS,
     ) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         async with self._borrowed() as client:
