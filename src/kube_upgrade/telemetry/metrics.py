@@ -7,7 +7,7 @@ API_CALLS = Counter("kube_upgrade_api_calls_total", "Requests to the API server"
 
 # --- upgrade-controller ------------------------------------------------------------------------
 LEADER = Gauge("kube_upgrade_leader", "1 while this replica leads")
-NODES = Gauge("kube_upgrade_nodes", "Nodes of the active plan by group and state", ["plan", "group", "state"])
+NODES = Gauge("kube_upgrade_nodes", "Nodes of a plan by state", ["plan", "state"])
 HOLDS = Gauge("kube_upgrade_holds", "Nodes that wait, by reason", ["plan", "reason"])
 CLAIMS = Gauge("kube_upgrade_claims", "Open claims by group", ["plan", "group"])
 RECONCILE = Histogram("kube_upgrade_reconcile_seconds", "Time from snapshot to the last action of one turn")

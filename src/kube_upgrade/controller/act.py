@@ -1,0 +1,117 @@
+"""Carry a decision out: status first, then orders on claims that still stand. Each write names what it rests on."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from kube_upgrade.controller.overlay import Overlay
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.api import Api
+from kube_upgrade.kube.errors import Conflict, NotFound
+from kube_upgrade.kube.wire import node as wire
+from kube_upgrade.kube.wire.node import NodeObject, time_text, to_node
+from kube_upgrade.kube.wire.plan import status_object, to_plan
+from kube_upgrade.kube.wire.schema import PlanObject
+from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode, PublishStatus, WithdrawOrder
+from kube_upgrade.model.node import Node, NodeStatus
+from kube_upgrade.model.plan import Plan
+from kube_upgrade.telemetry import logs
+
+AT_ONCE = 32  # node patches under way: enough to keep an API server on two cores busy
+
+log = logs.logger("act")
+
+
+class Actor:
+    """The controller's hands. A refused guard (409, 404) is no error: somebody was first, a new snapshot will tell."""
+
+    def __init__(self, api: Api, *, plans: Overlay[Plan], nodes: Overlay[Node]) -> None:
+        self._api = api
+        self._plans = plans
+        self._nodes = nodes
+
+    async def carry_out(self, plan: Plan, decision: Decision) -> bool:
+        """True where every guard held. Raises KubeError where the API server could not be asked."""
+        for action in decision.actions:
+            if isinstance(action, PublishStatus) and not await self._publish(plan, action):
+                return False
+        patches = [action for action in decision.actions if isinstance(action, WithdrawOrder | ConfigureNode)]
+        orders = [action for action in decision.actions if isinstance(action, OrderNode)]
+        return await self._each(patches) and await self._each(await self._still_claimed(plan, orders))
+
+    async def _publish(self, plan: Plan, action: PublishStatus) -> bool:
+        try:
+            body = status_object(plan, action.status)
+            written = await self._api.replace(paths.plan_status(plan.name), body, PlanObject)
+        except (Conflict, NotFound) as refused:
+            log.debug("status was not current", plan=plan.name, reason=str(refused))
+            return False
+        self._plans.put(plan.name, plan.resource_version, to_plan(written))
+        return True
+
+    async def _still_claimed(self, plan: Plan, orders: Sequence[OrderNode]) -> Sequence[OrderNode]:
+        """Orders whose claim stands now, by a fresh read made after the Nodes were read (ADR 2)."""
+        if not orders:
+            return orders
+        try:
+            fresh = to_plan(await self._api.get(paths.plan(plan.name), PlanObject))
+        except NotFound:
+            return ()
+        if fresh.uid != plan.uid or fresh.deleted:
+            return ()
+        claims = set(fresh.status.claims)
+        return [order for order in orders if order.claim in claims]
+
+    async def _each(self, actions: Sequence[OrderNode | WithdrawOrder | ConfigureNode]) -> bool:
+        turnstile = asyncio.Semaphore(AT_ONCE)
+
+        async def one(action: OrderNode | WithdrawOrder | ConfigureNode) -> bool:
+            async with turnstile:
+                return await self._patch(action)
+
+        return all(await asyncio.gather(*(one(action) for action in actions)))
+
+    async def _patch(self, action: OrderNode | WithdrawOrder | ConfigureNode) -> bool:
+        node = self._nodes.get(action.node)
+        _say(action)
+        body = {"metadata": {"resourceVersion": action.resource_version, "annotations": annotations(action)}}
+        try:
+            written = await self._api.patch(paths.node(action.node), body, NodeObject)
+        except (Conflict, NotFound) as refused:
+            log.debug("node was not current", node=action.node, reason=str(refused))
+            return False
+        if node is not None:
+            self._nodes.put(action.node, action.resource_version, to_node(written))
+        return True
+
+
+def annotations(action: OrderNode | WithdrawOrder | ConfigureNode) -> Mapping[str, str | None]:
+    """The annotations that an action changes; None removes one."""
+    match action:
+        case OrderNode():
+            return {
+                wire.KUBERNETES_VERSION: str(action.claim.version),
+                wire.KUBEADM: action.kubeadm,
+                wire.STATUS: NodeStatus.PENDING,
+                wire.START_BEFORE: time_text(action.start_before) if action.start_before else None,
+                **_config(action.config),
+            }
+        case WithdrawOrder():
+            gone = dict.fromkeys((wire.KUBERNETES_VERSION, wire.KUBEADM, wire.START_BEFORE))
+            return {**gone, wire.WITHDRAWN: time_text(action.at)}
+        case ConfigureNode():
+            return _config(action.config)
+
+
+def _config(changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {wire.CONFIG + key: value for key, value in changes.items()}
+
+
+def _say(action: OrderNode | WithdrawOrder | ConfigureNode) -> None:
+    match action:
+        case OrderNode():
+            version, kubeadm = str(action.claim.version), str(action.kubeadm)
+            log.info("ordering the upgrade", node=action.node, version=version, kubeadm=kubeadm)
+        case WithdrawOrder():
+            log.info("withdrawing the order", node=action.node, reason=action.reason)
+        case ConfigureNode():
+            log.debug("configuring", node=action.node, keys=sorted(action.config))

@@ -1,0 +1,73 @@
+"""The controller's composition root: the only place where its parts meet."""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from kube_upgrade.controller.act import Actor
+from kube_upgrade.controller.loop import Loop
+from kube_upgrade.controller.observe import World
+from kube_upgrade.controller.publish import Publisher
+from kube_upgrade.controller.settings import LEASE, Settings, read_settings
+from kube_upgrade.kube.client import KubeApi
+from kube_upgrade.kube.leader import LeaseLost, lead
+from kube_upgrade.telemetry import logs
+from kube_upgrade.telemetry.health import serve_probes
+
+log = logs.logger("controller")
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; `upgrade-controller version` prints the version."""
+    if sys.argv[1:] == ["version"]:
+        print(version("kube-upgrade"))  # noqa: T201 - what was asked for
+        return
+    settings = read_settings(sys.argv[1:], os.environ)
+    logs.configure(settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except asyncio.CancelledError:
+        log.info("stopped")
+
+
+async def run(settings: Settings) -> None:
+    """Watch from the start, so that a new leader knows everything; act only while leading."""
+    _stop_on_signal()
+    async with KubeApi.connect(settings.kubeconfig, user_agent="upgrade-controller") as api:
+        changed = asyncio.Event()
+        world = World(api, changed=changed.set, controller_node=settings.node)
+        actor = Actor(api, plans=world.plans, nodes=world.nodes)
+        probes = await serve_probes(settings.host, settings.port, alive=lambda: None, ready=world.out_of_touch)
+        log.info("starting", identity=settings.identity, namespace=settings.namespace)
+        async with probes, asyncio.TaskGroup() as group:
+            group.create_task(world.watch())
+            group.create_task(_lead_for_ever(api, settings, world, actor, changed))
+
+
+async def _lead_for_ever(api: KubeApi, settings: Settings, world: World, actor: Actor, changed: asyncio.Event) -> None:
+    """A lost lease leaves nothing behind: the next turn starts from a new snapshot."""
+
+    async def body() -> None:
+        loop = Loop(world, actor, Publisher(), changed=changed, clock=lambda: datetime.now(UTC))
+        await loop.run()
+
+    while True:
+        try:
+            await lead(api, settings.namespace, LEASE, settings.identity, body)
+        except LeaseLost as lost:
+            log.warning("lost the lease", reason=str(lost))
+
+
+def _stop_on_signal() -> None:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("no task to stop")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""I/O → ClusterSnapshot: plans, nodes and control-plane pods by watch, kubeadm-config when it may have changed."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from kube_upgrade.controller.overlay import Overlay
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.api import Api
+from kube_upgrade.kube.informer import Informer
+from kube_upgrade.kube.wire.kubeadm_config import read_cluster_version
+from kube_upgrade.kube.wire.node import NodeObject, to_node, version_or_none
+from kube_upgrade.kube.wire.plan import to_plan
+from kube_upgrade.kube.wire.pod import PodObject, to_pod
+from kube_upgrade.kube.wire.schema import PlanObject
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Plan
+from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
+from kube_upgrade.model.version import KubeVersion
+
+CONTROL_PLANE_PODS = {"labelSelector": "tier=control-plane"}
+
+
+class World:
+    """The controller's eyes. `changed` is called when something a decision depends on may have changed."""
+
+    def __init__(self, api: Api, *, changed: Callable[[], None], controller_node: str = "") -> None:
+        def seen(_key: str, old: object, new: object) -> None:
+            if old is None or new is None or matters(old, new):
+                changed()
+
+        self._api = api
+        self._controller_node = controller_node
+        self._plans = Informer(api, paths.PLANS, type=PlanObject, value=to_plan, on_change=seen)
+        self._nodes = Informer(api, paths.NODES, type=NodeObject, value=to_node, on_change=seen)
+        self._pods = Informer(
+            api,
+            paths.pods("kube-system"),
+            type=PodObject,
+            value=to_static_pod,
+            params=CONTROL_PLANE_PODS,
+            on_change=seen,
+        )
+        self.plans: Overlay[Plan] = Overlay(self._plans.items)
+        self.nodes: Overlay[Node] = Overlay(self._nodes.items)
+        self._kubeadm_config: KubeVersion | None = None
+        self._read_for: object = None
+
+    async def watch(self) -> None:
+        """Keep the copies current until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in (self._plans, self._nodes, self._pods):
+                group.create_task(informer.run())
+
+    async def synced(self) -> None:
+        """Return once every collection was listed."""
+        for informer in (self._plans, self._nodes, self._pods):
+            await informer.synced.wait()
+
+    def out_of_touch(self) -> str | None:
+        """What cannot be refreshed, for the readiness probe; None while all watches stand."""
+        states = {
+            "plans": (self._plans.synced, self._plans.stale_since),
+            "nodes": (self._nodes.synced, self._nodes.stale_since),
+            "pods": (self._pods.synced, self._pods.stale_since),
+        }
+        blind = [name for name, (synced, stale) in states.items() if stale is not None or not synced.is_set()]
+        return f"no watch on {', '.join(blind)}" if blind else None
+
+    async def snapshots(self, now: datetime) -> list[ClusterSnapshot]:
+        """One per plan, the oldest first; raises KubeError where kubeadm-config could not be read."""
+        plans = sorted(self.plans.values(), key=lambda plan: (plan.created, plan.name))
+        if not plans:
+            return []
+        base = ClusterSnapshot(
+            now=now,
+            plan=plans[0],
+            nodes=tuple(sorted(self.nodes.values(), key=lambda node: node.name)),
+            static_pods=tuple(self._pods.items.values()),
+            controller_node=self._controller_node,
+        )
+        base = replace(base, kubeadm_config=await self._config_version(base))
+        return [base, *(replace(base, plan=plan, active_plan=plans[0].name) for plan in plans[1:])]
+
+    async def _config_version(self, seen: ClusterSnapshot) -> KubeVersion | None:
+        """`kubeadm upgrade apply` writes the ConfigMap before its node reports `applied`: then it is read again."""
+        evidence = (
+            tuple(node.report.applied for node in seen.nodes if node.control_plane),
+            tuple(sorted((pod.node, str(pod.version)) for pod in seen.static_pods)),
+        )
+        if evidence != self._read_for or self._kubeadm_config is None:
+            self._kubeadm_config = await read_cluster_version(self._api)
+            self._read_for = evidence
+        return self._kubeadm_config
+
+
+def matters(old: object, new: object) -> bool:
+    """False for a heartbeat: a node that differs only in its resourceVersion."""
+    if isinstance(old, Node) and isinstance(new, Node):
+        return replace(old, resource_version=new.resource_version) != new
+    return old != new
+
+
+def to_static_pod(wire: PodObject) -> StaticPod:
+    """A control-plane pod as decisions see it; the version is None where the image's tag is none."""
+    pod = to_pod(wire)
+    tag = pod.images[0].rpartition(":")[2] if pod.images else ""
+    component = pod.labels.get("component", "")
+    return StaticPod(node=pod.node, component=component, version=version_or_none(tag), ready=pod.ready)
