@@ -6,6 +6,7 @@ model.node_config.
 """
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -32,9 +33,10 @@ def about(text: str, *keys: str, **schema: object) -> Meta:
     return Meta(description=text, extra_json_schema=schema or None)
 
 
-def settings(text: str, *, defaults: bool) -> Meta:
+def settings(text: str, *, defaults: bool, **schema: object) -> Meta:
     """An object of the `upgraded` settings, with their defaults or without."""
-    return Meta(description=text, extra={"settings": "with defaults" if defaults else "without defaults"})
+    which = "with defaults" if defaults else "without defaults"
+    return Meta(description=text, extra_json_schema=schema or None, extra={"settings": which})
 
 
 VersionText = Annotated[str, Meta(extra_json_schema={"maxLength": 64})]
@@ -103,14 +105,19 @@ class GroupSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     )
     depends_on: Annotated[
         list[Annotated[str, Meta(extra_json_schema={"maxLength": 63})]],
-        about("Groups that must be complete before a node of this one starts.", maxItems=MAX_GROUPS, **ATOMIC),
+        about(
+            "Groups that must be complete before a node of this one starts.", maxItems=MAX_GROUPS, default=[], **ATOMIC
+        ),
     ] = []
     tolerations: Annotated[
         list[Toleration], about("Tolerations of the daemon's pods where it runs as a DaemonSet.", **ATOMIC)
     ] = []
     max_unavailable: Annotated[
         int | str,
-        about("How many of the group's nodes may be out of service at once: a number, or a share such as 25%."),
+        about(
+            "How many of the group's nodes may be out of service at once: a number, or a share such as 25%.",
+            maxLength=10,
+        ),
     ] = 1
     max_failures: Annotated[
         int, about("At this many failed nodes the group starts no further one.", minimum=1, format="int32")
@@ -120,7 +127,8 @@ class GroupSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     )
     paused: Annotated[bool, about("Start no further node of this group.")] = False
     upgraded: Annotated[
-        dict[str, Any] | None, settings("Settings of this group's nodes, each over the plan's.", defaults=False)
+        dict[str, Any] | None,
+        settings("Settings of this group's nodes, each over the plan's.", defaults=False, nullable=True),
     ] = None
 
 
@@ -245,3 +253,10 @@ class PlanObject(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: PlanSpec
     status: PlanStatusBody = PlanStatusBody()
+
+
+if __name__ == "__main__":
+    from kube_upgrade.kube.wire import crd, reference
+
+    for page in (crd, reference):
+        page.write(Path())
