@@ -1,0 +1,58 @@
+"""What of an API object reaches the decisions, and which changes wake them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from kube_upgrade.controller.observe import matters, to_static_pod
+from kube_upgrade.kube.wire.kubeadm_config import ConfigMapObject, cluster_version
+from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
+from kube_upgrade.kube.wire.pod import Container, PodObject, PodSpec, PodStatus
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.snapshot import StaticPod
+from kube_upgrade.model.version import KubeVersion
+
+NODE = Node(name="w1", uid="u", resource_version="1", created=datetime(2026, 1, 1, tzinfo=UTC), ready=True)
+
+
+def test_a_heartbeat_wakes_nobody() -> None:
+    assert not matters(NODE, replace(NODE, resource_version="2"))
+
+
+def test_a_node_that_is_no_longer_ready_wakes_the_loop() -> None:
+    assert matters(NODE, replace(NODE, resource_version="2", ready=False))
+
+
+def test_a_static_pod_is_read_from_its_mirror() -> None:
+    pod = PodObject(
+        metadata=ObjectMeta(name="kube-apiserver-cp1", labels={"component": "kube-apiserver"}),
+        spec=PodSpec(node_name="cp1", containers=[Container(image="registry.k8s.io/kube-apiserver:v1.36.3")]),
+        status=PodStatus(phase="Running", conditions=[Condition(type="Ready", status="True")]),
+    )
+
+    seen = to_static_pod(pod)
+
+    version = KubeVersion.parse("v1.36.3")
+    assert seen == StaticPod(node="cp1", component="kube-apiserver", version=version, ready=True)
+
+
+def test_an_image_by_digest_has_no_version() -> None:
+    pod = PodObject(metadata=ObjectMeta(name="x"), spec=PodSpec(containers=[Container(image="reg/etcd@sha256:00")]))
+
+    assert to_static_pod(pod).version is None
+
+
+@pytest.mark.parametrize(
+    ("document", "version"),
+    [
+        ("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n", "v1.36.3"),
+        ('kubernetesVersion: "v1.37.2"\n', "v1.37.2"),
+        ("apiServer:\n  kubernetesVersion: v1.0.0\n", None),
+        ("", None),
+    ],
+)
+def test_the_clusters_version_is_the_top_level_field(document: str, version: str | None) -> None:
+    seen = cluster_version(ConfigMapObject(data={"ClusterConfiguration": document}))
+
+    assert (str(seen) if seen else None) == version
