@@ -26,7 +26,7 @@ def test_readyz_says_what_is_missing() -> None:
 
 
 def test_metrics_are_prometheus_text() -> None:
-    assert b"kube_upgrade_leader" in respond(b"GET /metrics?x=1 HTTP/1.1\r\n\r\n", alive=well, ready=well)
+    assert b"# TYPE process_" in respond(b"GET /metrics?x=1 HTTP/1.1\r\n\r\n", alive=well, ready=well)
 
 
 @pytest.mark.parametrize(
