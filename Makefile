@@ -1,0 +1,41 @@
+# Everything here needs Linux, make, git and Python >= 3.11 with venv; the rest is installed by the targets themselves.
+
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+GENERATED := deploy/crd docs/reference/plan.md
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test lab binaries generate lock clean
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv from the lock file (at once where that is done)
+	@tools/setup.sh
+
+check: setup ## Lint, types, import contracts; generated files are fresh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) generate
+	git --no-pager diff --exit-code -- $(GENERATED)
+
+test: setup binaries ## All tests: the real control plane and the whole lab too
+	$(BIN)/pytest --with-cluster --with-lab
+
+lab: setup binaries ## Upgrade a cluster on this machine; options: make lab ARGS='--workers 5'
+	@$(BIN)/kube-upgrade lab $(ARGS)
+
+binaries: setup ## Find, fetch or build etcd and Kubernetes (minutes, once per user)
+	@$(BIN)/python -m kube_upgrade.lab.binaries >&2
+
+generate: setup ## Write the CRD and its reference page from the code
+	$(BIN)/python -m kube_upgrade.kube.wire.schema
+
+lock: setup ## Pin the newest versions that pyproject.toml allows
+	tools/lock.sh
+
+clean: ## Remove .venv and what the tools left (the shared cache of binaries stays)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Write requirements.lock and requirements-dev.lock anew: the newest versions that pyproject.toml allows, with hashes.
+set -eu
+cd "$(dirname "$0")/.."
+tool=.venv/lock
+[ -x $tool/bin/uv ] || .venv/bin/python -m venv $tool
+$tool/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+compile() {
+    $tool/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
+        --python-version 3.11 --python-platform linux pyproject.toml "$@"
+}
+compile --output-file requirements.lock
+compile --extra dev --output-file requirements-dev.lock
