@@ -1,7 +1,7 @@
 """Fetch official release binaries, each checked against its published SHA-256 before anyone may run it.
 
-Kubernetes: BASE/VERSION/bin/linux/ARCH/PROGRAM with PROGRAM.sha256; etcd: a tar file in BASE/VERSION, and SHA256SUMS. The
-checksum comes first: it is tiny, so a site that cannot be reached is noticed within `patience` seconds.
+Kubernetes: BASE/VERSION/bin/linux/ARCH/PROGRAM with PROGRAM.sha256; etcd: a tar file in BASE/VERSION with SHA256SUMS.
+The checksum comes first: it is tiny, so a site that cannot be reached is noticed within `patience` seconds.
 """
 
 import hashlib
