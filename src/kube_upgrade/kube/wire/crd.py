@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from msgspec import inspect
 
+from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
 from kube_upgrade.kube.wire import schema
 from kube_upgrade.kube.wire.rules import RULES, SETTINGS, Rule
 from kube_upgrade.model.node_config import FIELDS, LOG_LEVELS, Field, render
@@ -45,9 +46,9 @@ def crd() -> Schema:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{schema.PLURAL}.{schema.API_GROUP}"},
+        "metadata": {"name": f"{schema.PLURAL}.{PLAN_GROUP}"},
         "spec": {
-            "group": schema.API_GROUP,
+            "group": PLAN_GROUP,
             "names": {
                 "kind": schema.KIND,
                 "listKind": f"{schema.KIND}List",
@@ -58,7 +59,7 @@ def crd() -> Schema:
             "scope": "Cluster",
             "versions": [
                 {
-                    "name": schema.API_VERSION,
+                    "name": PLAN_VERSION,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},

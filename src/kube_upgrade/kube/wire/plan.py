@@ -14,6 +14,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 from msgspec import UNSET
 
+from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
 from kube_upgrade.kube.wire import schema
 from kube_upgrade.kube.wire.node import time_or_none, version_or_none
 from kube_upgrade.model.labels import Operator, Requirement, Selector
@@ -277,7 +278,7 @@ def _read_run(wire: schema.RunBody) -> Run:
 def status_object(plan: Plan, status: PlanStatus) -> dict[str, Any]:
     """Body of the PUT on /status: refused with a Conflict where the plan has changed since it was read."""
     return {
-        "apiVersion": f"{schema.API_GROUP}/{schema.API_VERSION}",
+        "apiVersion": f"{PLAN_GROUP}/{PLAN_VERSION}",
         "kind": schema.KIND,
         "metadata": {"name": plan.name, "uid": plan.uid, "resourceVersion": plan.resource_version},
         "status": status_body(status),

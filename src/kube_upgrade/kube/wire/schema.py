@@ -14,8 +14,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from kube_upgrade.kube.wire.meta import ObjectMeta
 
-API_GROUP = "kubeupgrade.heathcliff.eu"
-API_VERSION = "v1alpha3"
 KIND = "KubeUpgradePlan"
 PLURAL = "kubeupgradeplans"
 
