@@ -44,7 +44,7 @@ def write_tree(folder: Path, tree: Tree) -> None:
     """A deployment's folder with its own kubelet and kubeadm."""
     programs = tree_path(folder / "root", tree) / "usr/bin"
     programs.mkdir(parents=True, exist_ok=True)
-    _stand_in(folder, programs / "kubeadm", "kubeadm", "--version", tree.kubernetes)
+    _stand_in(folder, programs / "kubeadm", "kubeadm", f"--version={tree.kubernetes}")
     _executable(programs / "kubelet", f"echo 'Kubernetes {tree.kubernetes}'\n")
 
 

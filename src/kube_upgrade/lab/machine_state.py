@@ -9,7 +9,11 @@ from typing import Any
 
 
 class Refused(Exception):
-    """The command ends with exit code 1 and this sentence behind `error: `."""
+    """The command ends with exit code 1 and this sentence behind `error: `, after the lines `before`."""
+
+    def __init__(self, sentence: str, before: tuple[str, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.before = before
 
 
 @dataclass(slots=True, kw_only=True)
