@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -13,9 +14,12 @@ from kube_upgrade.controller.observe import World
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.controller.settings import LEASE, Settings, read_settings
 from kube_upgrade.kube.client import KubeApi
+from kube_upgrade.kube.events import Recorder
 from kube_upgrade.kube.leader import LeaseLost, lead
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.health import serve_probes
+
+REPORTER = "kube-upgrade.heathcliff.eu/upgrade-controller"
 
 log = logs.logger("controller")
 
@@ -40,20 +44,24 @@ async def run(settings: Settings) -> None:
         changed = asyncio.Event()
         world = World(api, changed=changed.set, controller_node=settings.node)
         actor = Actor(api, plans=world.plans, nodes=world.nodes)
+        recorder = Recorder(api, controller=REPORTER, instance=settings.identity)
         probes = await serve_probes(settings.host, settings.port, alive=lambda: None, ready=world.out_of_touch)
         log.info("starting", identity=settings.identity, namespace=settings.namespace)
         async with probes, asyncio.TaskGroup() as group:
             group.create_task(world.watch())
-            group.create_task(_lead_for_ever(api, settings, world, actor, changed))
+            group.create_task(recorder.run())
+
+            async def act() -> None:
+                loop = Loop(
+                    world, actor, Publisher(recorder.announce), changed=changed, clock=lambda: datetime.now(UTC)
+                )
+                await loop.run()
+
+            group.create_task(_lead_for_ever(api, settings, act))
 
 
-async def _lead_for_ever(api: KubeApi, settings: Settings, world: World, actor: Actor, changed: asyncio.Event) -> None:
+async def _lead_for_ever(api: KubeApi, settings: Settings, body: Callable[[], Awaitable[None]]) -> None:
     """A lost lease leaves nothing behind: the next turn starts from a new snapshot."""
-
-    async def body() -> None:
-        loop = Loop(world, actor, Publisher(), changed=changed, clock=lambda: datetime.now(UTC))
-        await loop.run()
-
     while True:
         try:
             await lead(api, settings.namespace, LEASE, settings.identity, body)

@@ -1,7 +1,9 @@
-"""A decision in logs and metrics: the same values that the status shows."""
+"""A decision in logs, metrics and Events: the same values that the status shows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from kube_upgrade.controller.announce import announcements
+from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.model.action import Decision
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Claim, Hold
@@ -14,7 +16,8 @@ log = logs.logger("rollout")
 class Publisher:
     """Logs what is new since the decision before, and keeps the gauges."""
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[Announcement], None]) -> None:
+        self._announce = announce
         self._holds: dict[str, Mapping[str, Hold]] = {}
 
     def publish(self, seen: ClusterSnapshot, decision: Decision) -> None:
@@ -24,6 +27,8 @@ class Publisher:
         self._log_holds(plan, decision.holds)
         if decision.status.summary != seen.plan.status.summary:
             log.info("plan", plan=plan, summary=decision.status.summary)
+        for said in announcements(seen, decision):
+            self._announce(said)
         _set_gauges(plan, seen, decision)
 
     def _log_claims(self, plan: str, old: tuple[Claim, ...], new: tuple[Claim, ...]) -> None:

@@ -1,0 +1,70 @@
+"""A decision as Kubernetes Events: on the node what happens to it, on the plan how far it is and why it waits."""
+
+from collections.abc import Iterator
+
+from kube_upgrade.core.rollout.fleet import failed
+from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
+from kube_upgrade.kube.wire.event import Announcement, ObjectReference
+from kube_upgrade.kube.wire.schema import KIND
+from kube_upgrade.model.action import Decision, OrderNode, WithdrawOrder
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Plan
+from kube_upgrade.model.snapshot import ClusterSnapshot
+
+
+def announcements(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announcement]:
+    """What of this decision is news to somebody who reads `kubectl describe`."""
+    nodes = {node.name: node for node in seen.nodes}
+    for action in decision.actions:
+        match action:
+            case OrderNode():
+                note = f"upgrade to {action.claim.version} ordered (kubeadm upgrade {action.kubeadm})"
+                yield _about(nodes[action.node], "UpgradeOrdered", "Order", note)
+            case WithdrawOrder():
+                yield _about(nodes[action.node], "UpgradeWithdrawn", "Withdraw", action.reason)
+            case _:
+                pass  # status and settings speak for themselves
+    yield from _ends(seen, decision, nodes)
+    yield from _about_plan(seen.plan, decision)
+
+
+def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> Iterator[Announcement]:
+    kept = {claim.node: claim for claim in decision.status.claims}
+    for claim in seen.plan.status.claims:
+        node = nodes.get(claim.node)
+        if node is None:
+            continue
+        if claim.node not in kept and node.at(claim.version):
+            yield _about(node, "UpgradeCompleted", "Verify", f"runs {claim.version} and is Ready")
+        elif claim.node in kept and failed(node):
+            note = node.report.message or f"upgrade to {claim.version} failed"
+            yield _about(node, "UpgradeFailed", "Verify", note, warning=True)
+
+
+def _about_plan(plan: Plan, decision: Decision) -> Iterator[Announcement]:
+    regarding = ObjectReference(kind=KIND, name=plan.name, uid=plan.uid, api_version=f"{PLAN_GROUP}/{PLAN_VERSION}")
+    summary = decision.status.summary
+    if summary != plan.status.summary:
+        yield Announcement(
+            regarding=regarding,
+            reason=summary.partition(":")[0],
+            action="Rollout",
+            note=summary,
+            type="Warning" if summary.startswith("Error") else "Normal",
+        )
+    known = {(hold.reason, hold.message) for hold in plan.status.holds}
+    for hold in decision.status.holds:
+        if (hold.reason, hold.message) not in known:
+            note = f"{hold.nodes} wait: {hold.message}"
+            yield Announcement(regarding=regarding, reason=hold.reason, action="Wait", note=note)
+
+
+def _about(node: Node, reason: str, action: str, note: str, *, warning: bool = False) -> Announcement:
+    """`kubectl describe node` finds a node's events by its name as uid, as the kubelet writes them."""
+    return Announcement(
+        regarding=ObjectReference(kind="Node", name=node.name, uid=node.name),
+        reason=reason,
+        action=action,
+        note=note,
+        type="Warning" if warning else "Normal",
+    )
