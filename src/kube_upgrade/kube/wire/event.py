@@ -15,7 +15,7 @@ class ObjectReference(msgspec.Struct, rename="camel", frozen=True, omit_defaults
 
     kind: str
     name: str
-    api_version: str = "v1"
+    api_version: str = msgspec.field(default_factory=lambda: "v1")  # by factory: omit_defaults keeps it
     namespace: str = ""
     uid: str = ""
 
@@ -33,7 +33,6 @@ class EventObject(msgspec.Struct, rename="camel", frozen=True, omit_defaults=Tru
     note: str
     regarding: ObjectReference
     related: ObjectReference | None = None
-    # By factory, so that omit_defaults keeps them on the wire.
     api_version: str = msgspec.field(default_factory=lambda: "events.k8s.io/v1")
     kind: str = msgspec.field(default_factory=lambda: "Event")
 

@@ -12,7 +12,7 @@ MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 class LeaseSpec(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
     """spec; `strategy` and `preferred_holder` are other people's and only carried along."""
 
-    holder_identity: str | None = ""
+    holder_identity: str | None = None
     lease_duration_seconds: int | None = None
     acquire_time: str | None = None
     renew_time: str | None = None
