@@ -104,6 +104,11 @@ def test_a_group_gets_the_careful_defaults(dry_run: DryRun) -> None:
     assert (group["maxUnavailable"], group["maxFailures"], group["soak"]) == (1, 1, "0s")
 
 
+def test_a_null_list_is_an_empty_one(dry_run: DryRun) -> None:
+    group = dry_run(changed(SMALLEST, {"groups": {"workers": {"dependsOn": None}}}))["spec"]["groups"]["workers"]
+    assert group["dependsOn"] == []
+
+
 def test_an_unknown_field_is_named_by_kubectl_and_dropped_without_strictness(cluster: ControlPlane) -> None:
     text = json.dumps(manifest("cluster", changed(SMALLEST, {"groups": {"workers": {"maxUnavailible": 2}}})))
     with pytest.raises(KubectlFailed, match=r'unknown field "spec\.groups\.workers\.maxUnavailible"'):

@@ -149,7 +149,7 @@ ACCEPTED: dict[str, Spec] = {
     "unavailable-all": _workers(maxUnavailable="100%"),
     "soak-none": _workers(soak="0s"),
     "soak-fraction": _workers(soak="1.5h30m"),
-    "null-where-upstream-writes-it": _workers(upgraded=None, dependsOn=None),
+    "group-settings-null": _workers(upgraded=None),
     "match-labels": _workers(labels=GONE, selector={"matchLabels": {"zone": "a"}}),
     "window-in-utc": _window(),
     "window-by-names": _window(schedule="*/15 0-4,22 1 JAN-MAR MON-FRI", timeZone="America/Argentina/Buenos_Aires"),

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-_GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
-_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+", re.ASCII)
+_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -116,15 +116,19 @@ def parse_duration(text: str) -> timedelta:
     """Read Go's duration form with h, m, s and ms, such as 1h30m. Raises BadValue."""
     if not _GO_DURATION.fullmatch(text):
         raise BadValue(f"{text!r} is not a duration like 90s, 5m or 1h30m")
-    return timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in _GO_PART.findall(text)))
+    try:
+        parts = (timedelta(seconds=float(n) * _SECONDS[unit]) for n, unit in _GO_PART.findall(text))
+        return sum(parts, timedelta(0))
+    except OverflowError:
+        raise BadValue(f"{text!r} is longer than a duration can be, such as 1h30m") from None
 
 
 def render_duration(value: timedelta) -> str:
-    """Write Go's duration form: 3h, 1m30s, 0s, 1.5s."""
-    seconds = value.total_seconds()
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    parts = [f"{hours:.0f}h" if hours else "", f"{minutes:.0f}m" if minutes else "", f"{rest:g}s" if rest else ""]
+    """Write Go's duration form, to the microsecond: 3h, 1m30s, 0s, 1.5s."""
+    hours, rest = divmod(value, timedelta(hours=1))
+    minutes, rest = divmod(rest, timedelta(minutes=1))
+    seconds = f"{rest.seconds}.{rest.microseconds:06}".rstrip("0").removesuffix(".") if rest else ""
+    parts = [f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{seconds}s" if seconds else ""]
     return "".join(parts) or "0s"
 
 

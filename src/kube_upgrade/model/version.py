@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from functools import total_ordering
 
-_PATTERN = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+_NUMBER = r"(?:0|[1-9]\d*)"
+_WORD = rf"(?:{_NUMBER}|\d*[A-Za-z-][0-9A-Za-z-]*)"  # of a prerelease: numbers have no leading zero
+_PATTERN = re.compile(
+    rf"v?({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_WORD}(?:\.{_WORD})*))?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
+)
 
 
 class BadVersion(ValueError):
@@ -49,5 +53,5 @@ class KubeVersion:
         return f"v{self.major}.{self.minor}.{self.patch}" + (f"-{self.pre}" if self.pre else "")
 
     def _key(self) -> tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]:
-        parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre.split(".") if part)
+        parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre.split("."))
         return (self.major, self.minor, self.patch, 0 if self.pre else 1, parts)

@@ -155,7 +155,7 @@ def _version(at: str, text: str) -> KubeVersion:
 def _duration(at: str, text: str) -> timedelta:
     try:
         return parse_duration(text)
-    except (BadValue, OverflowError):
+    except BadValue:
         raise BadPlan(at, text, "is not a duration such as 90s, 5m or 1h30m") from None
 
 

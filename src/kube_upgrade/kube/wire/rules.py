@@ -6,7 +6,9 @@ Cost: each rule is estimated for the longest text and the fullest list that the 
 
 from dataclasses import dataclass
 
-VERSION = r"^v(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+NUMBER = r"(0|[1-9][0-9]{0,4})"
+WORD = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"  # of a prerelease: numbers have no leading zero
+VERSION = rf"^v{NUMBER}\.{NUMBER}\.{NUMBER}(-{WORD}(\.{WORD})*)?$"
 DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h))+$"
 LABEL_KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
