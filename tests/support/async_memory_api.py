@@ -24,6 +24,7 @@ class AsyncMemoryApi:
         self.memory = memory
         self.weather = weather
         self.requests: list[tuple[str, str]] = []  # (verb, path), in order
+        self._asked = asyncio.Event()
         self._woken = asyncio.Event()
         self._storm: KubeError | None = None
         self._storms = 0
@@ -82,6 +83,11 @@ class AsyncMemoryApi:
                 yield msgspec.json.encode(self.memory.bookmark())
                 return
 
+    async def asked(self, count: int, verb: str, path: str) -> None:
+        """Wait until this request was made so many times."""
+        while self.requests.count((verb, path)) < count:
+            await self._asked.wait()
+
     def break_watches(self, error: KubeError | None = None) -> None:
         """End every running watch, by this error or as a server does it in peace."""
         self._storm = error
@@ -95,6 +101,8 @@ class AsyncMemoryApi:
     async def _enter(self, verb: str, path: str) -> None:
         await asyncio.sleep(0)  # as every request does, it lets others run first
         self.requests.append((verb, path))
+        asked, self._asked = self._asked, asyncio.Event()
+        asked.set()
         self.weather(verb, path)
 
 

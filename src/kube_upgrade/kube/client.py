@@ -59,23 +59,32 @@ class _Link:
 class KubeApi:
     """Requests to one API server. Every method raises KubeError's children and nothing else of the network."""
 
-    def __init__(self, kubeconfig: Path | None, *, user_agent: str, timeout: float) -> None:
+    def __init__(self, kubeconfig: Path | None, *, user_agent: str, timeout: float, silence: float) -> None:
         self._kubeconfig = kubeconfig
         self._user_agent = user_agent
         self._timeout = httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout), pool=None)
         self._seconds = timeout
+        self._silence = silence
         self._link: _Link | None = None
         self._look_again = 0.0
         self._lock = asyncio.Lock()
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None, *, user_agent: str, timeout: float = 10.0) -> "KubeApi":
+    def connect(
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        user_agent: str,
+        timeout: float = 10.0,
+        silence: float = SILENCE_SECONDS,
+    ) -> "KubeApi":
         """An API by this kubeconfig; None: the pod's service account, else $KUBECONFIG or ~/.kube/config.
 
         Nothing is read or sent before the first request, which raises BadKubeconfig where the file is unusable.
-        `timeout` (seconds) bounds each wait for the server, not the wait for one of the 64 connections.
+        `timeout` (seconds) bounds each wait for the server, not the wait for one of the 64 connections; `silence` how
+        long an open watch may say nothing.
         """
-        return cls(kubeconfig, user_agent=user_agent, timeout=timeout)
+        return cls(kubeconfig, user_agent=user_agent, timeout=timeout, silence=silence)
 
     async def get(self, path: str, type: type[T], params: Mapping[str, str] = NO_PARAMS) -> T:
         """One object, or a list where the path names a collection."""
@@ -167,7 +176,7 @@ class KubeApi:
         return answer.content
 
     async def _open(self, client: httpx2.AsyncClient, path: str, query: Mapping[str, str]) -> httpx2.Response:
-        patience = httpx2.Timeout(**{**self._timeout.as_dict(), "read": SILENCE_SECONDS})
+        patience = httpx2.Timeout(**{**self._timeout.as_dict(), "read": self._silence})
         request = client.build_request("GET", path, params=query, timeout=patience)
         try:
             async with asyncio.timeout(self._seconds):

@@ -78,7 +78,9 @@ def _from_file(path: Path) -> Credentials:
         raise BadKubeconfig(f"{path}: no valid YAML in line {line}") from None
     except KeyError as error:
         raise BadKubeconfig(f"{path}: {error} is missing or named but not defined") from error
-    except (ConfigError, OSError, TypeError, ValueError, msgspec.ValidationError) as error:
+    except (TypeError, AttributeError) as error:  # a list or a text where a mapping should be
+        raise BadKubeconfig(f"{path}: not usable as a kubeconfig: want clusters, users and contexts") from error
+    except (ConfigError, OSError, ValueError, msgspec.ValidationError) as error:
         raise BadKubeconfig(f"{path}: not usable as a kubeconfig: {_plain(error)}") from error
     config = config._replace(user=config.user or User())  # no user: anonymous, as kubectl does it
     return Credentials(config=config, files=own + fingerprint(_named_files(config)))
