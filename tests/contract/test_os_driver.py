@@ -1,0 +1,242 @@
+"""What the daemon may rely on from an OS driver: the same promises over the stand-in and over recorded output."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kube_upgrade.host.drivers import OsError
+from kube_upgrade.host.rpm_ostree import RpmOstree
+from kube_upgrade.host.runner import Completed, SubprocessRunner
+from kube_upgrade.lab import machine_state as rules
+from kube_upgrade.lab.machine import Machine
+from kube_upgrade.lab.machine_state import Transaction
+from kube_upgrade.lab.registry import Registry
+from kube_upgrade.model.os import OsProblem, StageOutcome
+from support.replay import Replay, os_status, said
+
+REPLAYED_DIGEST = "sha256:199dc4896200a0edbc237b2eceee38d62d14fc0c777f66b12366f0979db42b93"
+SAME_TAG, NEXT_TAG = "v1.36.3", "v1.37.2"
+
+
+@dataclass(kw_only=True)
+class Host:
+    """A host in some situation: its driver, the image's name without tag, and the digest that is wanted there."""
+
+    driver: RpmOstree
+    image: str
+    digest: str
+
+
+Given = Callable[[str], Host]
+RECORDED: dict[str, dict[str, list[Completed]]] = {
+    "fresh": {
+        "status": [os_status("fresh"), os_status("staged-locked")],
+        "rebase": [said("Staging deployment...done\n")],
+        "finalize-deployment": [said(err="error: No pending staged deployment found\n", code=1)],
+        "admin lock-finalization": [said(err="error: No staged deployment\n", code=1)],
+        "cleanup": [said("Deployments unchanged.\n")],
+        "deploy --register-driver=upgraded": [said("Empty string revision found; registering update driver only\n")],
+    },
+    "rebuilt": {
+        "status": [os_status("fresh"), os_status("same-tag-rebuilt")],
+        "deploy --lock-finalization": [said("Staging deployment...done\n")],
+    },
+    "staged-locked": {
+        "status": [os_status("staged-locked")],
+        "finalize-deployment sha256:0000": [said(err="error: Expected staged base checksum 0, but found 1\n", code=1)],
+        "finalize-deployment": [said()],
+    },
+    "staged-unlocked": {
+        "status": [os_status("staged-unlocked"), os_status("staged-locked")],
+        "admin lock-finalization": [said("Staged deployment is now finalization locked\n")],
+        "finalize-deployment --allow-unlocked": [said()],
+        "finalize-deployment": [said(err="error: Staged deployment already unlocked\n", code=1)],
+    },
+    "booted": {"status": [os_status("booted")]},
+    "failed-boot": {"status": [os_status("failed-boot")], "cleanup": [said("Freed: 1.2 GB (pkgcache branches: 0)\n")]},
+    "busy": {"status": [os_status("busy")]},
+    "other-driver": {"status": [os_status("other-driver")]},
+    "image-gone": {
+        "status": [os_status("fresh")],
+        "rebase": [
+            said(
+                err="error: Creating importer: Failed to invoke skopeo proxy method OpenImage: remote error: "
+                "reading manifest v1.37.2 in registry.example/fcos-k8s: manifest unknown\n",
+                code=1,
+            )
+        ],
+    },
+    "no-effect": {"status": [os_status("fresh")], "rebase": [said()]},
+}
+
+
+def replayed(situation: str) -> Host:
+    answers = {command: list(waiting) for command, waiting in RECORDED[situation].items()}
+    return Host(driver=RpmOstree(Replay(answers=answers)), image="registry.example/fcos-k8s", digest=REPLAYED_DIGEST)
+
+
+def _arranged(machine: Machine, registry: Registry, situation: str, image: str, digest: str) -> None:
+    reference = f"ostree-unverified-registry:{image}:{NEXT_TAG}"
+    if situation in ("staged-locked", "staged-unlocked", "booted", "failed-boot"):
+        machine.stage(reference, digest, NEXT_TAG, locked=situation == "staged-locked")
+    match situation:
+        case "booted":
+            machine.boot()
+        case "failed-boot":
+            machine.set_fault("boot", rules.Fault(mode="previous"))
+            machine.boot()
+        case "busy":
+            start = Path("/proc/1/stat").read_text().rsplit(")", 1)[1].split()[19]
+            with machine.edit() as state:
+                state.transaction = Transaction(title="upgrade", pid=1, started=start)
+        case "other-driver":
+            with machine.edit() as state:
+                state.driver = ("Zincati", "zincati.service")
+        case "image-gone":
+            registry.broken = 404
+        case "no-effect":
+            machine.set_fault("rpm-ostree rebase", rules.Fault(mode="no-effect"))
+
+
+@pytest.fixture(params=["stand-in", "replay"])
+def given(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Given]:
+    if request.param == "replay":
+        yield replayed
+        return
+    with Registry() as registry:
+        image = f"{registry.host}/fcos-k8s"
+        old = registry.publish("fcos-k8s", SAME_TAG)
+        rebuilt = registry.publish("fcos-k8s", SAME_TAG, build=2)
+        new = registry.publish("fcos-k8s", NEXT_TAG)
+        machine = Machine.create(
+            tmp_path / "m", "n", image=f"ostree-unverified-registry:{image}:{SAME_TAG}", version=SAME_TAG, digest=old
+        )
+
+        def stand_in(situation: str) -> Host:
+            _arranged(machine, registry, situation, image, new)
+            driver = RpmOstree(SubprocessRunner(), root=machine.root)
+            return Host(driver=driver, image=image, digest=rebuilt if situation == "rebuilt" else new)
+
+        yield stand_in
+
+
+async def test_a_new_image_is_staged_locked_and_pinned(given: Given) -> None:
+    host = given("fresh")
+    staged = await host.driver.stage(f"{host.image}:{NEXT_TAG}", host.digest, unsigned=True)
+    assert staged.outcome is StageOutcome.STAGED
+    assert (staged.deployment.digest, staged.deployment.locked) == (host.digest, True)
+    assert staged.deployment.image is not None
+    assert staged.deployment.image.tag == NEXT_TAG  # the origin keeps the tag
+
+
+async def test_a_rebuild_of_the_running_tag_is_staged_although_the_reference_stays(given: Given) -> None:
+    host = given("rebuilt")
+    staged = await host.driver.stage(f"{host.image}:{SAME_TAG}", host.digest, unsigned=True)
+    assert (staged.outcome, staged.deployment.digest) == (StageOutcome.STAGED, host.digest)
+
+
+@pytest.mark.parametrize(
+    ("situation", "outcome"),
+    [
+        ("staged-locked", StageOutcome.ALREADY_STAGED),
+        ("staged-unlocked", StageOutcome.ALREADY_STAGED),
+        ("booted", StageOutcome.ALREADY_BOOTED),
+    ],
+)
+async def test_what_is_there_is_not_fetched_again(given: Given, situation: str, outcome: StageOutcome) -> None:
+    host = given(situation)
+    staged = await host.driver.stage(f"{host.image}:{NEXT_TAG}", host.digest, unsigned=True)
+    assert (staged.outcome, staged.deployment.digest) == (outcome, host.digest)
+    assert staged.deployment.locked == staged.deployment.staged  # an unlocked one was locked
+
+
+@pytest.mark.parametrize(
+    ("situation", "problem"),
+    [
+        ("failed-boot", OsProblem.FAILED_BOOT),
+        ("busy", OsProblem.TRANSACTION_RUNNING),
+        ("other-driver", OsProblem.OTHER_DRIVER),
+        ("image-gone", OsProblem.IMAGE_PULL),
+        ("no-effect", OsProblem.NO_EFFECT),
+    ],
+)
+async def test_what_keeps_an_image_from_being_staged_has_a_word(
+    given: Given, situation: str, problem: OsProblem
+) -> None:
+    host = given(situation)
+    with pytest.raises(OsError) as refused:
+        await host.driver.stage(f"{host.image}:{NEXT_TAG}", host.digest, unsigned=True)
+    assert refused.value.kind is problem
+
+
+async def test_finalizing_what_is_staged_and_locked_ends_well(given: Given) -> None:
+    host = given("staged-locked")
+    await host.driver.finalize(host.digest)
+
+
+async def test_finalizing_again_needs_the_word_that_it_may_be_unlocked(given: Given) -> None:
+    host = given("staged-unlocked")
+    with pytest.raises(OsError) as refused:
+        await host.driver.finalize(host.digest)
+    assert refused.value.kind is OsProblem.ALREADY_UNLOCKED
+    await host.driver.finalize(host.digest, allow_unlocked=True)
+
+
+async def test_nothing_but_the_wanted_digest_is_finalized(given: Given) -> None:
+    host = given("staged-locked")
+    with pytest.raises(OsError) as refused:
+        await host.driver.finalize("sha256:" + "0" * 64)
+    assert refused.value.kind is OsProblem.OTHER_STAGED
+
+
+async def test_without_anything_staged_there_is_nothing_to_finalize_or_lock(given: Given) -> None:
+    host = given("fresh")
+    for attempt in (host.driver.finalize(host.digest), host.driver.lock_finalization()):
+        with pytest.raises(OsError) as refused:
+            await attempt
+        assert refused.value.kind is OsProblem.NOTHING_STAGED
+    await host.driver.cleanup_pending()  # forgetting nothing is no error
+
+
+async def test_a_failed_boot_is_seen_and_can_be_cleaned_up(given: Given) -> None:
+    host = given("failed-boot")
+    seen = await host.driver.status()
+    assert seen.failed_boot(host.digest)
+    assert seen.booted is not None
+    assert seen.booted.digest != host.digest
+    await host.driver.cleanup_pending()
+
+
+async def test_the_daemon_registers_itself_but_not_over_another_driver(given: Given) -> None:
+    host = given("fresh")
+    await host.driver.register_driver()
+    host = given("other-driver")
+    with pytest.raises(OsError, match="Zincati"):
+        await host.driver.register_driver()
+
+
+async def test_a_missing_program_is_an_answer_too(tmp_path: Path) -> None:
+    with pytest.raises(OsError) as refused:
+        await RpmOstree(SubprocessRunner(), root=tmp_path).status()
+    assert refused.value.kind is OsProblem.NOT_FOUND
+
+
+async def test_killed_while_it_pulls_nothing_is_staged_and_nobody_waits(tmp_path: Path) -> None:
+    """The transaction ends with its process, and the next attempt goes through."""
+    with Registry() as registry:
+        old, new = registry.publish("os", SAME_TAG), registry.publish("os", NEXT_TAG)
+        image = f"ostree-unverified-registry:{registry.host}/os:{SAME_TAG}"
+        machine = Machine.create(tmp_path / "m", "n", image=image, version=SAME_TAG, digest=old)
+        with machine.edit() as state:
+            state.latency["stage"] = 30.0
+        impatient = RpmOstree(SubprocessRunner(), root=machine.root, stage_timeout=2.0)
+        with pytest.raises(OsError) as refused:
+            await impatient.stage(f"{registry.host}/os:{NEXT_TAG}", new, unsigned=True)
+        assert refused.value.kind is OsProblem.TIMED_OUT
+        seen = await impatient.status()
+        assert (seen.staged, seen.transaction) == (None, "")
+        with machine.edit() as state:
+            state.latency["stage"] = 0.0
+        await impatient.stage(f"{registry.host}/os:{NEXT_TAG}", new, unsigned=True)
