@@ -1,6 +1,7 @@
 """The real API server takes the good plans and refuses the bad ones, each by name and with the rule in words."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import Conflict
+from kube_upgrade.kube.wire.crd import crd
 from kube_upgrade.kube.wire.plan import status_object, to_plan
 from kube_upgrade.kube.wire.schema import PlanObject
 from kube_upgrade.lab.control_plane import ControlPlane, KubectlFailed
@@ -156,3 +158,50 @@ async def test_kubectl_get_plan_shows_version_status_and_counts(
     assert row.split()[-5:-1] == ["5", "1", "2", "1"]
     wide = cluster.kubectl("get", "plan", "real", "-o=wide")
     assert FULL.holds[0].message in wide
+
+
+async def test_a_plan_stored_before_a_rule_existed_still_gets_its_status(api: KubeApi, plan_in_a_circle: str) -> None:
+    old = to_plan(await api.get(paths.plan(plan_in_a_circle), PlanObject))
+    stored = to_plan(await api.replace(paths.plan_status(old.name), status_object(old, FULL), PlanObject))
+    assert stored.status == FULL
+
+
+@pytest.fixture
+def plan_in_a_circle(cluster: ControlPlane) -> Iterator[str]:
+    """A plan that today's rules refuse, stored before they were there."""
+    circle = REFUSED["circle-of-two"].spec
+    try:
+        cluster.kubectl("apply", "-f-", input=json.dumps(without_rules(crd())))
+        eventually(lambda: cluster.kubectl("create", "-f-", input=json.dumps(manifest("old", circle))))
+    finally:
+        cluster.kubectl("apply", "-k", str(ROOT / "deploy/crd"))
+    eventually(lambda: refused(cluster, circle))
+    yield "old"
+    cluster.kubectl("delete", "plan", "old")
+
+
+def without_rules(schema: Any) -> Any:
+    """The same CRD before anyone thought of rules."""
+    if isinstance(schema, dict):
+        return {key: without_rules(value) for key, value in schema.items() if key != "x-kubernetes-validations"}
+    return [without_rules(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def refused(cluster: ControlPlane, spec: Spec) -> None:
+    """Fails as long as the server takes this plan."""
+    with pytest.raises(KubectlFailed):
+        cluster.kubectl("create", "--dry-run=server", "-f-", input=json.dumps(manifest("cluster", spec)))
+
+
+def eventually(attempt: Callable[[], object], seconds: float = 30.0) -> None:
+    """Try until it works: the server takes a moment to serve a changed CRD."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            attempt()
+        except (KubectlFailed, pytest.fail.Exception):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -211,6 +211,14 @@ REFUSED: dict[str, Refused] = {
     ),
     "label-key": Refused(_workers(labels={"two words": ""}), "spec.groups[workers].labels", "must have label keys"),
     "label-value": Refused(_workers(labels={"zone": "a b"}), "spec.groups[workers].labels", "must have label values"),
+    "match-label-key": Refused(
+        _workers(labels=GONE, selector={"matchLabels": {"-a": ""}}), "workers].selector.matchLabels", "have label keys"
+    ),
+    "match-label-value": Refused(
+        _workers(labels=GONE, selector={"matchLabels": {"a": "b-"}}),
+        "workers].selector.matchLabels",
+        "label values: at",
+    ),
     "requirement-in-without-values": Refused(
         _requirement(operator="In"), "selector.matchExpressions[0]", "values must be given with In and NotIn, and only"
     ),

@@ -10,6 +10,7 @@ from kube_upgrade.kube.wire.crd import Schema, crd, plan_schema
 from kube_upgrade.kube.wire.reference import page
 from kube_upgrade.kube.wire.rules import RULES, SETTINGS
 from kube_upgrade.model.node_config import FIELDS, render
+from support.plan_cases import REFUSED
 
 ROOT = Path(__file__).parents[4]
 SPEC = plan_schema()["properties"]["spec"]
@@ -54,6 +55,12 @@ def test_each_rule_stands_at_its_place_with_its_words(place: str) -> None:
     said = {(rule["rule"], rule["message"]) for rule in PLACES[place]["x-kubernetes-validations"]}
     assert {rule.cel for rule in RULES[place]} == {cel for cel, _ in said}
     assert all("{" not in message for _, message in said)
+
+
+def test_every_rule_has_a_plan_that_breaks_it() -> None:
+    rules = [rule for table in (RULES, SETTINGS) for rules in table.values() for rule in rules]
+    unbroken = [rule.right for rule in rules if not any(case.words in rule.right for case in REFUSED.values())]
+    assert unbroken == []
 
 
 @pytest.mark.parametrize("at", ["spec.upgraded", "spec.groups.*.upgraded"])
