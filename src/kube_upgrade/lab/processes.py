@@ -121,7 +121,7 @@ class Service:
         assert self._process is not None
         code, end = self._process.wait(), self.tail()
         self._process = None
-        kind = PortTaken if "address already in use" in end else StartFailed
+        kind = PortTaken if "address already in use" in end.lower() else StartFailed
         return kind(f"{self.name} ended with code {code}; its log {self.log} ends:\n{end}")
 
 

@@ -10,6 +10,7 @@ import re
 import tarfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,5 +133,9 @@ def _open(url: str, timeout: float) -> http.client.HTTPResponse:
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url}: want an http or https URL")
     request = urllib.request.Request(url, headers={"User-Agent": "kube-upgrade-lab"})
-    answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+    try:
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        raise OSError(str(refused)) from None
     return answer
