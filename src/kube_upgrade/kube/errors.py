@@ -63,7 +63,10 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: another writer was first, a precondition (uid, resourceVersion) failed, or the name is taken."""
+    """409: another writer was first, a precondition (uid, resourceVersion) failed, or the name is taken.
+
+    Also the 422 with which a patch for another uid is answered.
+    """
 
     @property
     def already_exists(self) -> bool:

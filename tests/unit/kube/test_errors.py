@@ -82,3 +82,10 @@ def test_a_taken_name_is_told_from_a_lost_race() -> None:
     assert isinstance(taken, Conflict)
     assert isinstance(raced, Conflict)
     assert (taken.already_exists, raced.already_exists) == (True, False)
+
+
+def test_a_patch_for_another_uid_is_a_conflict_though_the_server_calls_it_invalid() -> None:
+    body = b'{"reason":"Invalid","details":{"causes":[{"reason":"FieldValueInvalid","field":"metadata.uid"}]}}'
+    assert type(to_error(body, status=422)) is Conflict
+    both = body.replace(b"[{", b'[{"field":"spec.taints"},{')
+    assert type(to_error(both, status=422)) is Invalid

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kube_upgrade.kube.errors import ApiError, Cause, api_error
+from kube_upgrade.kube.errors import ApiError, Cause, Conflict, api_error
 
 _TEXT_LIMIT = 200  # of a body that is no Status: a proxy's page, "404 page not found"
 
@@ -38,13 +38,20 @@ def to_error(body: bytes, *, status: int | None = None, retry_after: str | None 
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = Status(message=body[:_TEXT_LIMIT].decode(errors="replace").strip())
     details = said.details or StatusDetails()
-    return api_error(
+    causes = tuple(Cause(reason=c.reason, message=c.message, field=c.field) for c in details.causes)
+    build = Conflict if _another_object(causes) else api_error
+    return build(
         status or said.code or 500,
         said.reason,
         said.message,
         _seconds(retry_after) or float(details.retry_after_seconds) or None,
-        tuple(Cause(reason=c.reason, message=c.message, field=c.field) for c in details.causes),
+        causes,
     )
+
+
+def _another_object(causes: tuple[Cause, ...]) -> bool:
+    """A PUT for another uid is answered 409, a patch 422 (uid is immutable): one piece of news, one class."""
+    return bool(causes) and all(cause.field == "metadata.uid" for cause in causes)
 
 
 def _seconds(header: str | None) -> float | None:
