@@ -22,7 +22,7 @@ class GoalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """The image that this node shall run, and what may be done for it. `version` is None where the tag is no version."""
+    """The image that this node shall run, and what may be done for it. `version` is None for a tag that is none."""
 
     kind: GoalKind
     repository: str
@@ -111,7 +111,6 @@ class Facts:
     retried: str = ""  # the last `retry` annotation acted on
     retried_at: datetime | None = None
     os_checked: datetime | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)  # fields of a newer daemon, kept as they are
 
     def for_goal(self, goal: Goal) -> "Facts":
         """The facts that count for this goal. Another order forgets which digests were bad."""
@@ -129,19 +128,21 @@ class Facts:
             bad_digests={} if ordered else self.bad_digests,
         )
 
+    def released(self) -> "Facts":
+        """After the lock came back: the next time etcd is saved anew."""
+        return replace(self, lock=None, etcd_for=None)
+
     def finished(self) -> "Facts":
         """After the lock came back from a proven node: only what is still of use to the next goal."""
         return replace(
-            self, kind=None, repository="", target="", digest="", lock=None, kubeadm=None, reboot=None, tries={}
+            self.released(), kind=None, repository="", target="", digest="", kubeadm=None, reboot=None, tries={}
         )
 
     def failed(self, step: str, now: datetime, reason: str, message: str) -> "Facts":
         """One more failure of a step."""
         before = self.tries.get(step)
         count = before.count + 1 if before else 1
-        return replace(
-            self, tries={**self.tries, step: Try(count=count, last=now, reason=reason, message=message)}
-        )
+        return replace(self, tries={**self.tries, step: Try(count=count, last=now, reason=reason, message=message)})
 
     def passed(self, step: str) -> "Facts":
         """The step worked: its failures are over."""

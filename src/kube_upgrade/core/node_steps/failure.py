@@ -1,0 +1,53 @@
+"""Trying again and giving up: bounded, with back-off, and never with the lock of a node that nothing was done to."""
+
+from datetime import datetime, timedelta
+
+from kube_upgrade.core.node_steps.case import Case
+from kube_upgrade.core.node_steps.pace import pause_after
+from kube_upgrade.core.node_steps.release import give_back, relock
+from kube_upgrade.model.host import HostSnapshot, Try
+from kube_upgrade.model.step import Failed, Step, Wait
+
+
+def attempt(case: Case, name: str, step: Step) -> Step:
+    """The step, a wait until its next try is due, or the end of trying.
+
+    What nobody ordered and nobody waits for (an OS update, a prefetch) is tried for ever, with pauses.
+    """
+    tried = case.facts.tries.get(name)
+    if tried is None:
+        return step
+    if tried.count >= case.seen.rules.attempts and (case.ordered or case.committed):
+        return give_up(case, tried.reason, f"{name} failed {tried.count} times, the last time: {tried.message}")
+    return backing_off(case.seen, name, tried) or step
+
+
+def backing_off(seen: HostSnapshot, name: str, tried: Try) -> Wait | None:
+    """The wait until the next try, if it is not due yet. A clock that was set back never lengthens it."""
+    base = seen.config.retry_interval or timedelta(minutes=1)
+    again = min(tried.last, seen.now) + pause_after(tried.count, base=base, seed=f"{seen.machine_id}/{name}")
+    message = f"{name} failed, next try later: {tried.message}"
+    return Wait(reason=tried.reason, message=message, until=again) if seen.now < again else None
+
+
+def give_up(case: Case, reason: str, message: str, until: datetime | None = None) -> Step:
+    """Say why. Before step 3 the lock goes back first; from step 3 on lock and cordon stay. Nothing stays unlocked."""
+    if catch := relock(case.seen, case.facts):
+        return catch
+    if not case.committed and (release := returned(case, message)):
+        return release
+    kept = " (lock and cordon are kept)" if case.committed else ""
+    return Failed(reason=reason, message=message + kept, until=until)
+
+
+def returned(case: Case, message: str) -> Step | None:
+    """The way back of a lock that is or may be held, for a goal that is not reached. None where there is none."""
+    return resting(case.seen, give_back(case.seen, case.facts, message=message))
+
+
+def resting(seen: HostSnapshot, step: Step | None) -> Step | None:
+    """A release is asked for ever, with pauses: a slot that is not given back stops others."""
+    tried = seen.facts.tries.get("release")
+    if step is None or tried is None:
+        return step
+    return backing_off(seen, "release", tried) or step

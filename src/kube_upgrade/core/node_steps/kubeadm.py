@@ -1,0 +1,92 @@
+"""Step 3: which kubeadm command may run here, and when. kubeadm itself guards no order and no patch downgrade."""
+
+from kube_upgrade.core.node_steps.case import Case
+from kube_upgrade.core.node_steps.failure import attempt, give_up
+from kube_upgrade.model.node import KubeadmRole
+from kube_upgrade.model.step import RunKubeadm, SnapshotEtcd, Step, Wait, Why
+from kube_upgrade.model.version import KubeVersion
+
+
+def role(case: Case) -> KubeadmRole:
+    """What the controller ordered; upstream's controller orders nothing, and then:
+
+    a control plane applies while kubeadm-config differs from the target, or its own apply to it did not end with 0.
+    A worker always runs `node`.
+    """
+    if case.goal.kubeadm is not None:
+        return case.goal.kubeadm
+    if not case.seen.control_plane:
+        return KubeadmRole.NODE
+    run = case.facts.kubeadm
+    unfinished = run is not None and run.version == case.goal.version and run.role is KubeadmRole.APPLY
+    differs = case.seen.cluster_version != case.goal.version
+    return KubeadmRole.APPLY if differs or unfinished else KubeadmRole.NODE
+
+
+def binary(case: Case) -> str | None:
+    """The path of the first kubeadm found that is of exactly the target's version."""
+    return next((found.path for found in case.seen.kubeadms if found.version == case.goal.version), None)
+
+
+def permitted(case: Case) -> Step | None:
+    """What must hold before the node is taken out of service for kubeadm, asked again right before it runs."""
+    version = case.goal.version
+    if case.kubeadm_done or version is None:
+        return None
+    wanted = role(case)
+    if wanted is KubeadmRole.APPLY and not case.seen.control_plane:
+        return give_up(case, Why.APPLY_ON_WORKER, "ordered to run `kubeadm upgrade apply`, but this is a worker")
+    cluster = case.seen.cluster_version
+    soon = case.now + case.seen.rules.poll
+    if cluster is None or not case.seen.api_reachable:
+        return Wait(reason=Why.API_AWAY, message="cannot read ConfigMap kube-system/kubeadm-config", until=soon)
+    if wanted is KubeadmRole.NODE and cluster != version:
+        message = f"kubeadm-config is at {cluster}: waiting for the first control plane to bring it to {version}"
+        return Wait(reason=Why.CLUSTER_BEHIND, message=message, until=soon)
+    if wanted is KubeadmRole.APPLY and (wrong := _wrong_step(case, cluster, version)):
+        return give_up(case, Why.VERSION_PATH, wrong)
+    return None if binary(case) else give_up(case, Why.KUBEADM_VERSION, _no_binary(case, version))
+
+
+def _wrong_step(case: Case, cluster: KubeVersion, version: KubeVersion) -> str:
+    """Why the cluster may not go from here to there; empty where it may.
+
+    A downgrade passes only by our controller's explicit order, which the plan's allowDowngrade stands behind.
+    """
+    minors = version.minors_above(cluster)
+    if minors > 1:
+        return f"from {cluster} to {version} skips a minor"
+    if version < cluster and case.goal.kubeadm is None:
+        return f"from {cluster} to {version} is a downgrade"
+    return f"from {cluster} to {version} goes back more than one minor" if minors < -1 else ""
+
+
+def _no_binary(case: Case, version: KubeVersion) -> str:
+    found = ", ".join(f"{found.path} is {found.version or 'unreadable'}" for found in case.seen.kubeadms)
+    return f"no kubeadm of {version}: {found or 'none found'}"
+
+
+def permitted_now(case: Case) -> Step | None:
+    """The same once more: waiting for the lock and the drain took its time. Nothing runs without the lock."""
+    if not case.kubeadm_done and not case.locked:
+        return Wait(reason=Why.LOCK_BUSY, message="kubeadm needs the lock", until=case.now + case.seen.rules.poll)
+    return permitted(case)
+
+
+def snapshot_etcd(case: Case) -> Step | None:
+    """etcd is saved before `apply`, the cluster's first change, with the node already empty."""
+    version = case.goal.version
+    if case.kubeadm_done or version is None or role(case) is not KubeadmRole.APPLY or case.facts.etcd_for == version:
+        return None
+    run = case.facts.kubeadm
+    if run is not None and run.version == version:
+        return None  # a snapshot of a half-upgraded etcd is no way back
+    return attempt(case, "etcd", SnapshotEtcd(version=version))
+
+
+def run(case: Case) -> Step | None:
+    """The command. One that nobody saw the end of is run again: kubeadm's own remedy."""
+    version, found = case.goal.version, binary(case)
+    if case.kubeadm_done or version is None or found is None:
+        return None
+    return attempt(case, "kubeadm", RunKubeadm(role=role(case), version=version, kubeadm=found))
