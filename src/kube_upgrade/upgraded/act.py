@@ -1,0 +1,264 @@
+"""Does what `decide` asks: each effect may be repeated, and what is about to happen is written down before it does.
+
+An effect that fails is a fact, too (a try with its reason): the next look decides about another one.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from kube_upgrade.core.node_steps.goal import choose, facts_of
+from kube_upgrade.core.node_steps.pace import spread
+from kube_upgrade.fleetlock_client import Granted, Refused
+from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
+from kube_upgrade.host.etcd import EtcdError
+from kube_upgrade.host.registry_errors import RegistryError
+from kube_upgrade.model.host import Facts, GoalKind, HostSnapshot, KubeadmRun, LockFact, RebootFact
+from kube_upgrade.model.kubeadm import KubeadmProblem
+from kube_upgrade.model.node import KubeadmRole
+from kube_upgrade.model.os import OsProblem
+from kube_upgrade.model.step import (
+    AcceptRetry,
+    CleanUp,
+    Effect,
+    LockStaged,
+    MarkBad,
+    PullImages,
+    Reboot,
+    ReleaseLock,
+    ReportCompleted,
+    ResolveImage,
+    RunKubeadm,
+    SnapshotEtcd,
+    StageImage,
+    TakeLock,
+    Why,
+)
+from kube_upgrade.model.version import KubeVersion
+
+NO_OTHER_NODE = "no_other_node"  # FleetLock kind of a grant without a drain (design 2.5)
+HELD_OPEN = timedelta(seconds=3)  # a refusal that took longer was a request held open: ask again at once
+AWAY = timedelta(seconds=10)  # a lock server that does not answer is asked again after this, at most
+_UNTOUCHED = (KubeadmProblem.NOT_FOUND, KubeadmProblem.WRONG_VERSION)
+
+
+class Lock(Protocol):
+    """A FleetLock client for one URL and group."""
+
+    async def pre_reboot(self) -> Granted | Refused:
+        """Take or confirm the slot."""
+
+    async def steady_state(self) -> Granted | Refused:
+        """Give it back."""
+
+
+class State(Protocol):
+    """The facts, in memory and on disk."""
+
+    facts: Facts
+
+    def save(self, facts: Facts) -> None:
+        """Make these the facts; raises OSError."""
+
+
+class ImagesConfig(Protocol):
+    """Writes the file that `kubeadm config images pull` takes."""
+
+    async def __call__(self, version: KubeVersion) -> tuple[Path, str]:
+        """The file's path on the host and the CRI socket. Raises KubeadmError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything outside that an effect may touch."""
+
+    os: OsDriver
+    kubeadm: Callable[[str], KubeadmDriver]  # by the path of the binary
+    resolve: Callable[[str], Awaitable[str]]  # HOST/REPO:TAG to digest
+    lock: Callable[[str, str], Lock]  # by URL and group; raises ValueError for a bad URL
+    images_config: ImagesConfig
+    etcd_snapshot: Callable[[], Awaitable[str]]  # what was saved where, or why there is nothing to save
+    clock: Callable[[], datetime]
+
+
+class Actor:
+    """Carries out one effect at a time."""
+
+    def __init__(self, ports: Ports, state: State) -> None:
+        self._ports = ports
+        self._state = state
+
+    async def act(self, step: Effect, seen: HostSnapshot) -> None:
+        """Do it, and write down what came of it. Raises OSError where the facts cannot be written."""
+        facts = facts_of(seen)
+        match step:
+            case ResolveImage():
+                await self._resolve(step, seen, facts)
+            case StageImage():
+                await self._stage(step, facts)
+            case PullImages():
+                await self._pull(step, facts)
+            case TakeLock():
+                await self._take(step, seen, facts)
+            case SnapshotEtcd():
+                await self._snapshot(step, facts)
+            case RunKubeadm():
+                await self._kubeadm(step, facts)
+            case _:
+                await self._act_late(step, seen, facts)
+
+    async def _act_late(
+        self,
+        step: AcceptRetry | Reboot | LockStaged | MarkBad | CleanUp | ReportCompleted | ReleaseLock,
+        seen: HostSnapshot,
+        facts: Facts,
+    ) -> None:
+        match step:
+            case Reboot():
+                await self._reboot(step, seen, facts)
+            case LockStaged():
+                await self._os(facts, "lock-staged", self._lock_staged())
+            case CleanUp():
+                await self._os(facts, "cleanup", self._clean_up())
+            case ReleaseLock():
+                await self._release(step, facts)
+            case MarkBad():
+                self._state.save(replace(facts, bad_digests={**facts.bad_digests, step.digest: step.message}))
+            case AcceptRetry():
+                self._accept(step, facts)
+            case ReportCompleted():
+                pass  # the report of this turn has said so
+            case _:
+                assert_never(step)
+
+    def _accept(self, step: AcceptRetry, facts: Facts) -> None:
+        """Failures are forgotten; a bad image stays bad, but its tag is asked for a newer one."""
+        digest = "" if facts.digest in facts.bad_digests else facts.digest
+        now = self._ports.clock()
+        self._state.save(replace(facts, retried=step.request, retried_at=now, tries={}, digest=digest))
+
+    async def _resolve(self, step: ResolveImage, seen: HostSnapshot, facts: Facts) -> None:
+        try:
+            digest = await self._ports.resolve(step.reference)
+        except RegistryError as error:
+            return self._failed(facts, "resolve", error.kind, error.message)
+        case = choose(seen)
+        checked = self._ports.clock() if case and case.goal.kind is GoalKind.OS else facts.os_checked
+        self._state.save(replace(facts, digest=digest, os_checked=checked).passed("resolve"))
+        return None
+
+    async def _stage(self, step: StageImage, facts: Facts) -> None:
+        staging = self._ports.os.stage(step.reference, step.digest, unsigned=step.unsigned)
+        await self._os(facts, "stage", staging)
+
+    async def _os(self, facts: Facts, name: str, call: Awaitable[object]) -> None:
+        try:
+            await call
+        except OsError as error:
+            self._failed(facts, name, error.kind, error.message)
+        else:
+            self._state.save(facts.passed(name))
+
+    async def _lock_staged(self) -> None:
+        await self._ports.os.lock_finalization()
+        staged = (await self._ports.os.status()).staged
+        if staged is not None and not staged.locked:
+            raise OsError(OsProblem.NO_EFFECT, "the staged image is still unlocked")
+
+    async def _clean_up(self) -> None:
+        await self._ports.os.cleanup_pending()
+        if pending := (await self._ports.os.status()).pending:
+            raise OsError(OsProblem.NO_EFFECT, f"{pending.digest} is still the next boot's default")
+
+    async def _pull(self, step: PullImages, facts: Facts) -> None:
+        try:
+            config, socket = await self._ports.images_config(step.version)
+            await self._ports.kubeadm(step.kubeadm).images_pull(config, socket)
+        except KubeadmError as error:
+            self._failed(facts, "images", error.kind, error.message)
+        else:
+            self._state.save(replace(facts, images_for=step.version).passed("images"))
+
+    async def _take(self, step: TakeLock, seen: HostSnapshot, facts: Facts) -> None:
+        """Written down first: if this process dies, the server may still count us."""
+        begun = self._ports.clock()
+        granted = facts.lock.granted if facts.lock else None
+        asked = LockFact(asked=begun, url=step.url, group=step.group, granted=granted)
+        if granted and facts.lock:
+            asked = replace(asked, no_other_node=facts.lock.no_other_node)
+        self._state.save(replace(facts, lock=asked))
+        answer = await self._ask(step)
+        now = self._ports.clock()
+        if isinstance(answer, Granted):
+            alone = answer.kind == NO_OTHER_NODE
+            lock = replace(asked, granted=granted or now, no_other_node=alone)
+        else:
+            again = now + self._pause(answer, now - begun, seen)
+            lock = replace(asked, answer=f"{answer.kind}: {answer.value}", again=again)
+        self._state.save(replace(facts, lock=lock))
+
+    async def _ask(self, step: TakeLock) -> Granted | Refused:
+        try:
+            lock = self._ports.lock(step.url, step.group)
+        except ValueError as error:
+            return Refused("bad_url", str(error), 0)
+        return await lock.pre_reboot()
+
+    def _pause(self, answer: Refused, took: timedelta, seen: HostSnapshot) -> timedelta:
+        if answer.retry_after is not None:
+            return timedelta(seconds=answer.retry_after)
+        if answer.status and took >= HELD_OPEN:
+            return timedelta(0)
+        usual = seen.config.retry_interval or timedelta(minutes=1)
+        pause = usual if answer.status else min(usual, AWAY)
+        return spread(pause, seed=f"{seen.machine_id}/{took}")
+
+    async def _snapshot(self, step: SnapshotEtcd, facts: Facts) -> None:
+        try:
+            saved = await self._ports.etcd_snapshot()
+        except EtcdError as error:
+            self._failed(facts, "etcd", error.kind, error.message)
+        else:
+            self._state.save(replace(facts, etcd_for=step.version, etcd_snapshot=saved).passed("etcd"))
+
+    async def _kubeadm(self, step: RunKubeadm, facts: Facts) -> None:
+        run = KubeadmRun(version=step.version, role=step.role, started=self._ports.clock())
+        self._state.save(replace(facts, kubeadm=run))
+        driver = self._ports.kubeadm(step.kubeadm)
+        call = driver.upgrade_apply if step.role is KubeadmRole.APPLY else driver.upgrade_node
+        try:
+            done = await call(step.version)
+        except KubeadmError as error:
+            ended = replace(run, ended=self._ports.clock(), code=-1 if error.code is None else error.code)
+            kept = facts.kubeadm if error.kind in _UNTOUCHED else ended
+            return self._failed(replace(facts, kubeadm=kept), "kubeadm", error.kind, error.message)
+        ended = replace(run, ended=self._ports.clock(), code=done.code)
+        self._state.save(replace(facts, kubeadm=ended).passed("kubeadm"))
+        return None
+
+    async def _reboot(self, step: Reboot, seen: HostSnapshot, facts: Facts) -> None:
+        """A reboot that was asked for before and did not lead here has failed; each is written down first."""
+        now = self._ports.clock()
+        asked = RebootFact(digest=step.digest, boot_id=seen.boot_id, asked=now)
+        again = facts.failed("reboot", now, Why.NO_REBOOT, "the last reboot did not lead into the image")
+        self._state.save(replace(again if facts.reboot else facts, reboot=asked))
+        try:
+            await self._ports.os.finalize(step.digest, allow_unlocked=step.allow_unlocked)
+        except OsError as error:
+            self._failed(facts, "reboot", error.kind, error.message)
+
+    async def _release(self, step: ReleaseLock, facts: Facts) -> None:
+        try:
+            answer = await self._ports.lock(step.url, step.group).steady_state()
+        except ValueError as error:
+            answer = Refused("bad_url", str(error), 0)
+        if isinstance(answer, Refused):
+            self._failed(facts, "release", answer.kind, answer.value)
+            return
+        released = facts.finished() if step.proven else facts.released()
+        self._state.save(released.passed("release"))
+
+    def _failed(self, facts: Facts, step: str, reason: str, message: str) -> None:
+        self._state.save(facts.failed(step, self._ports.clock(), reason, message))

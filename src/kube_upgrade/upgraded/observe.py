@@ -1,0 +1,166 @@
+"""One look at everything: files, programs, API server and localhost become a frozen HostSnapshot."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from kube_upgrade.core.node_steps.case import Case
+from kube_upgrade.core.node_steps.goal import choose
+from kube_upgrade.core.node_steps.verify import look
+from kube_upgrade.host import identity
+from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
+from kube_upgrade.host.etcd import Etcd
+from kube_upgrade.host.kubeadm import is_control_plane
+from kube_upgrade.host.paths import on_host
+from kube_upgrade.kube.errors import KubeError, NotFound
+from kube_upgrade.model.host import Facts, Health, HostSnapshot, Kubeadm, Streak
+from kube_upgrade.model.node import Node, Report
+from kube_upgrade.model.node_config import BadValue, NodeConfig, read_config
+from kube_upgrade.model.os import OsStatus
+from kube_upgrade.telemetry import logs
+from kube_upgrade.upgraded import probe, static_files
+from kube_upgrade.upgraded.cluster import Cluster, version_in
+from kube_upgrade.upgraded.settings import Settings
+
+T = TypeVar("T")
+_log = logs.logger("observe")
+
+
+@dataclass(slots=True, kw_only=True)
+class Observer:
+    """Looks. What is remembered here saves work or keeps the last good value; a restart forgets it without harm."""
+
+    settings: Settings
+    cluster: Cluster
+    os: OsDriver
+    kubeadm: Callable[[str], KubeadmDriver]
+    etcd: Etcd
+    clock: Callable[[], datetime]
+    node: Node | None = None
+    config: NodeConfig | None = None
+    streak: Streak | None = None
+    trouble: str = ""
+    _versions: dict[tuple[str, int], Kubeadm] | None = None
+
+    async def look(self, facts: Facts) -> HostSnapshot:
+        """Everything that a step towards the present goal may depend on. Raises NoIdentity."""
+        seen = await self._base(facts)
+        case = choose(seen)
+        if case is not None and seen.os is not None:
+            seen = await self._closer(seen, case)
+        self.streak = look(self.streak, seen)
+        return replace(seen, streak=self.streak)
+
+    async def report(self, node: Node, wanted: Report) -> None:
+        """Let the Node object say this. Raises KubeError; Conflict where somebody else wrote in between."""
+        self.node = await self.cluster.report(node, wanted)
+
+    async def _base(self, facts: Facts) -> HostSnapshot:
+        root = self.settings.root
+        reachable = await self._refresh_node()
+        os, problem = await self._os_status()
+        return HostSnapshot(
+            now=self.clock(),
+            machine_id=await asyncio.to_thread(identity.machine_id, root),
+            boot_id=await asyncio.to_thread(identity.boot_id, root),
+            config=self._merged(self.node),
+            rules=self.settings.rules,
+            facts=facts,
+            node=self.node,
+            api_reachable=reachable,
+            os=os,
+            os_problem=problem,
+            control_plane=await asyncio.to_thread(is_control_plane, root),
+        )
+
+    async def _refresh_node(self) -> bool:
+        try:
+            self.node = await self.cluster.node()
+        except NotFound:
+            self.node = None
+        except KubeError as error:
+            self._weather(f"API server: {error}")
+            return False
+        self._weather("")
+        return True
+
+    def _weather(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            (_log.warning if trouble else _log.info)("API server", reason=trouble or "answers again")
+            self.trouble = trouble
+
+    async def _os_status(self) -> tuple[OsStatus | None, str]:
+        try:
+            return await self.os.status(), ""
+        except OsError as error:
+            return None, f"{error.kind}: {error.message}"
+
+    def _merged(self, node: Node | None) -> NodeConfig:
+        """Annotations over config.yaml over defaults; where they do not parse the last good ones stay."""
+        try:
+            said = read_config(node.config) if node else NodeConfig()
+        except BadValue as error:
+            if self.config is None:
+                _log.error("annotations of the node's config are ignored", reason=str(error))
+                return self.settings.node.with_defaults()
+            return self.config
+        self.config = said.over(self.settings.node).with_defaults()
+        return self.config
+
+    async def _closer(self, seen: HostSnapshot, case: Case) -> HostSnapshot:
+        """With something to do: the cluster's version, pods, programs and the health of what runs here."""
+        root, settings = self.settings.root, self.settings
+        config = await _unless_away(self.cluster.kubeadm_config())
+        pods = await _unless_away(self.cluster.pods())
+        api = probe.api_server_ready(settings.api_server, root) if seen.control_plane else _nobody()
+        etcd = self.etcd.healthy() if seen.control_plane else _nobody()
+        kubelet, api_server, member = await asyncio.gather(probe.kubelet_healthy(settings.kubelet_health), api, etcd)
+        server = static_files.kubelet_server(root, settings.kubeconfig)
+        return replace(
+            seen,
+            cluster_version=version_in(config) if config is not None else None,
+            pods=pods,
+            manifests=static_files.manifest_versions(root) if seen.control_plane else {},
+            kubeadms=await self._kubeadms(case),
+            kubelet_server=server,
+            kubelet_server_local=static_files.is_local(root, server),
+            health=Health(kubelet=kubelet, api_server=api_server, etcd=member),
+            now=self.clock(),
+        )
+
+    async def _kubeadms(self, case: Case) -> tuple[Kubeadm, ...]:
+        """Of the wanted image, staged or booted, then the configured one; asked once per file."""
+        root, staged = self.settings.root, case.seen.staged
+        places = [f"{staged.path}/usr/bin/kubeadm"] if staged and case.wanted_staged else []
+        places += ["/usr/bin/kubeadm"] if case.wanted_booted else []
+        places += [path] if (path := case.seen.config.kubeadm_path) else []
+        return tuple([found for place in places if (found := await self._asked(on_host(root, place)))])
+
+    async def _asked(self, path: Path) -> Kubeadm | None:
+        try:
+            key = (str(path), (await asyncio.to_thread(path.stat)).st_mtime_ns)
+        except OSError:
+            return None
+        known = self._versions or {}
+        if key not in known:
+            try:
+                version = await self.kubeadm(str(path)).version()
+            except KubeadmError as error:
+                _log.warning("kubeadm does not tell its version", path=str(path), reason=error.message)
+                return Kubeadm(path=str(path), version=None)
+            self._versions = known = {key: Kubeadm(path=str(path), version=version)}
+        return known[key]
+
+
+async def _unless_away(call: Awaitable[T]) -> T | None:
+    try:
+        return await call
+    except KubeError:
+        return None
+
+
+async def _nobody() -> None:
+    return None
