@@ -1,7 +1,7 @@
 """Maintenance windows and freezes: may a node start now, and when does that change?"""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cronsim import CronSim
 
@@ -46,7 +46,7 @@ def _next_start(window: Window, now: datetime) -> datetime | None:
 
 def _starts(window: Window, after: datetime) -> Iterable[datetime]:
     """Starts strictly after `after`, as moments with an offset: durations are then counted in real time."""
-    for start in CronSim(window.schedule, after - timedelta(microseconds=1)):
+    for start in CronSim(window.schedule, after):
         moment = start.astimezone(UTC)
-        if moment > after:
+        if moment > after:  # where the clock goes back, the schedule's wall time may lie behind us
             yield moment
