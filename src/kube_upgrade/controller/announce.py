@@ -36,7 +36,7 @@ def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> 
             continue
         if claim.node not in kept and node.at(claim.version):
             yield _about(node, "UpgradeCompleted", "Verify", f"runs {claim.version} and is Ready")
-        elif claim.node in kept and failed(node):
+        elif claim.node in kept and failed(node, claim):
             note = node.report.message or f"upgrade to {claim.version} failed"
             yield _about(node, "UpgradeFailed", "Verify", note, warning=True)
 

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     GROUP_CONFLICT = "GroupConflict"
     INVALID_SETTING = "InvalidSetting"
     UNMANAGED_CONTROL_PLANE = "UnmanagedControlPlane"
+    ORDER_WITHDRAWN = "OrderWithdrawn"
     VERSION_UNKNOWN = "VersionUnknown"
     DOWNGRADE_REFUSED = "DowngradeRefused"
     MINOR_SKIPPED = "MinorSkipped"
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     TOO_MANY_FAILURES = "TooManyFailures"
     SOAKING = "Soaking"
     NODE_NOT_READY = "NodeNotReady"
+    NOT_PROVEN = "NotProven"
     BUDGET = "Budget"
 
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kube_upgrade.core.rollout import windows
-from kube_upgrade.core.rollout.fleet import Fleet, failed
-from kube_upgrade.core.rollout.gates import WITHDRAWING, api_is_healthy, first_hold, node_is_ready, quorum_remains
-from kube_upgrade.model.action import Action, OrderNode, WithdrawOrder
+from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, waiting_order
+from kube_upgrade.core.rollout.gates import WITHDRAWING, first_hold
+from kube_upgrade.model.action import OrderNode, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import Claim, Hold, Reason
 from kube_upgrade.model.version import KubeVersion
 
 TICK = timedelta(microseconds=1)
-MUTATING = (NodeStatus.UPGRADING, NodeStatus.REBASING)  # from kubeadm's start on a node finishes what it began
+
+
+NO_GROUP = "not exactly one group selects this node"
+STILL_DRAINED = Hold(Reason.ORDER_WITHDRAWN, "its order was taken back; the lock server still has it drained")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Tended:
     """A claim after one look: None once it is over."""
 
     claim: Claim | None
-    action: Action | None = None
+    action: OrderNode | WithdrawOrder | None = None
     hold: Hold | None = None
 
 
@@ -33,26 +36,29 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     node, group = fleet.nodes[claim.node], fleet.group_of(claim.node)
     if group is not None and group.name != claim.group:
         claim = replace(claim, group=group.name)
-    if node.order is None or node.order.version != claim.version:
+    if not ordered(node, claim):
         return _without_order(fleet, claim, node, group)
-    if node.report.status is NodeStatus.COMPLETED and fleet.proven(node, claim.version):
+    missing = _missing(fleet, claim, node)
+    if not missing:
         return _proven(fleet, claim, group)
     claim = replace(claim, proven_at=None)
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
         return _give_up(fleet, claim, node, reason)
-    return Tended(claim)
+    if node.report.status is not NodeStatus.COMPLETED:
+        return Tended(claim)
+    return Tended(claim, hold=Hold(Reason.NOT_PROVEN, f"the daemon says completed; {missing}"))
 
 
 def adopt(fleet: Fleet) -> list[Claim]:
     """Claims for nodes that are being changed though nobody claimed them: reality counts in the budget."""
     found = []
     for node, group in fleet.managed():
-        mutating = node.report.status in MUTATING
-        broken = failed(node) and node.order is not None and node.order.version == fleet.hop
-        if node.name not in fleet.claims and (mutating or broken):
-            version = node.order.version if node.order else fleet.hop
-            found.append(new_claim(fleet, node, group, version))
+        if node.name in fleet.claims:
+            continue
+        claim = new_claim(fleet, node, group, node.order.version if node.order else fleet.hop)
+        if node.report.status in MUTATING or (claim.version == fleet.hop and failed(node, claim)):
+            found.append(claim)
     return found
 
 
@@ -60,8 +66,8 @@ def stray_orders(fleet: Fleet) -> list[WithdrawOrder]:
     """Orders that nobody claimed and that have not reached kubeadm, such as upstream's for a whole group at once."""
     return [
         _withdraw(fleet, node, "no claim stands for this order")
-        for node, _ in fleet.managed()
-        if node.name not in fleet.claims and node.order is not None and node.report.status is NodeStatus.PENDING
+        for node in fleet.selected()
+        if node.name not in fleet.claims and waiting_order(node)
     ]
 
 
@@ -90,12 +96,13 @@ def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) 
     if node.report.status in MUTATING:
         return Tended(claim)  # it began just before its order was withdrawn, and finishes
     if node.withdrawn is not None and node.withdrawn >= claim.since:
-        return Tended(None)
-    reason = _unwanted(fleet, claim, node, group)
-    if reason or group is None:
-        return _give_up(fleet, claim, node, reason or "no group")
-    hold = _not_now(fleet, node, group)
-    return Tended(claim, hold=hold) if hold else Tended(claim, action=_order(fleet, claim, node, group))
+        return Tended(claim, hold=STILL_DRAINED) if node.drain else Tended(None)
+    if group is None or (reason := _outdated(fleet, claim, node, group)):
+        return _give_up(fleet, claim, node, NO_GROUP if group is None else reason)
+    if hold := first_hold(fleet, node, group):
+        # What could not be claimed now is not ordered: it would block others, and who may start is asked anew.
+        return replace(_give_up(fleet, claim, node, hold.message), hold=hold)
+    return Tended(claim, action=_order(fleet, claim, node, group))
 
 
 def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
@@ -106,28 +113,44 @@ def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
     return Tended(replace(claim, proven_at=proven_at))
 
 
+def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:
+    """What a node lacks of being proven; empty where it is."""
+    if node.report.status is not NodeStatus.COMPLETED:
+        return "the daemon is not done"
+    if not fleet.path.passed(node.kubelet, claim.version):
+        return f"its kubelet is {node.kubelet}, not {claim.version}"
+    if not node.ready:
+        return "the node is not Ready"
+    if node.control_plane and not fleet.pods_passed(node, claim.version):
+        return f"its static pods are not all Ready at {claim.version}"
+    return "the lock server still has it drained" if node.drain else ""
+
+
 def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> str:
-    """Why this claim should not be carried out any more; empty where it should."""
+    """Why an order should be taken back; empty where it should not."""
     if group is None:
-        return "not exactly one group selects this node"
+        return NO_GROUP
     if claim.version != fleet.hop:
         return f"the plan now goes to {fleet.hop}"
-    if failed(node):
-        return ""  # a failed node keeps its claim, whatever pauses
+    if not waiting_order(node):
+        return ""  # a failed or finished node keeps its claim, whatever pauses
+    if node.order and node.order.start_before and node.order.start_before <= fleet.seen.now:
+        return "its startBefore has passed: the daemon will not begin with this order"
     hold = first_hold(fleet, node, group, WITHDRAWING)
     return hold.message if hold else ""
 
 
-def _not_now(fleet: Fleet, node: Node, group: Group) -> Hold | None:
-    """Something broke between claim and order."""
-    hold = first_hold(fleet, node, group, (node_is_ready, api_is_healthy, quorum_remains))
-    if hold:
-        return hold
-    tally = fleet.tallies[group.name]
-    if tally.used > tally.allowed:
-        why = f"{tally.used} of {tally.allowed} out of service: {', '.join(tally.broken[:3])} broke after the claim"
-        return Hold(Reason.BUDGET, why)
-    return None
+def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:
+    """Why a claim is not worth an order any more; empty where it is."""
+    if claim.version != fleet.hop:
+        return f"the plan now goes to {fleet.hop}"
+    return f"the node is at {claim.version} already" if fleet.proven(node, claim.version) else ""
+
+
+def start_before(fleet: Fleet) -> datetime | None:
+    """When what is ordered now must have begun: before the window closes and the next freeze begins."""
+    freeze = windows.next_freeze(fleet.seen.plan.freezes, fleet.seen.now)
+    return min((moment for moment in (fleet.window_closes, freeze) if moment), default=None)
 
 
 def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
@@ -136,7 +159,7 @@ def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
         resource_version=node.resource_version,
         claim=claim,
         kubeadm=KubeadmRole.APPLY if node.control_plane and not applied(fleet) else KubeadmRole.NODE,
-        start_before=windows.closes_at(fleet.seen.plan.windows, fleet.seen.now),
+        start_before=start_before(fleet),
         config=config_changes(node, group),
     )
 

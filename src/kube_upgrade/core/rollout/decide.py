@@ -5,8 +5,8 @@ from datetime import datetime
 
 from kube_upgrade.core.rollout import windows
 from kube_upgrade.core.rollout.claims import adopt, config_changes, new_claim, soak_ends, stray_orders, tend
-from kube_upgrade.core.rollout.fleet import Fleet, survey
-from kube_upgrade.core.rollout.gates import first_hold
+from kube_upgrade.core.rollout.fleet import Fleet, ordered, survey, waiting_order
+from kube_upgrade.core.rollout.gates import first_hold, unmanaged
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.core.rollout.report import report
 from kube_upgrade.model.action import Action, ConfigureNode, Decision, PublishStatus
@@ -25,14 +25,14 @@ def decide(seen: ClusterSnapshot) -> Decision:
     claims = [each.claim for each in tended if each.claim] + adopt(before)
     fleet = _with_claims(before, claims)
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
-    holds |= _conflicts(fleet)
+    holds |= _out_of_reach(fleet)
     claims += _start(fleet, holds, room=MAX_CLAIMS - len(claims))
     status = report(fleet, tuple(claims), holds)
     actions: list[Action] = [] if status == seen.plan.status else [PublishStatus(status=status)]
     if not seen.active_plan:
-        actions += [each.action for each in tended if each.action]
-        actions += stray_orders(before)
-        actions += _configure(fleet, claims)
+        about_orders = [each.action for each in tended if each.action] + stray_orders(before)
+        actions += about_orders
+        actions += _configure(fleet, claims, {action.node for action in about_orders})
     return Decision(actions=tuple(actions), status=status, holds=holds, hop=fleet.hop, wake_at=_wake_at(fleet))
 
 
@@ -62,33 +62,31 @@ def _start(fleet: Fleet, holds: dict[str, Hold], room: int) -> list[Claim]:
 
 def _imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
     tally = fleet.tallies[group.name]
-    tally.claimed.append(node.name)
-    if node.name in tally.broken:
-        tally.broken.remove(node.name)
+    tally.claimed[node.name] = None
+    tally.out.pop(node.name, None)
     if node.control_plane:
         fleet.busy_control_planes.append(node.name)
 
 
-def _conflicts(fleet: Fleet) -> dict[str, Hold]:
-    return {
-        name: Hold(Reason.GROUP_CONFLICT, f"{name} is in groups {' and '.join(group.name for group in groups)}")
+def _out_of_reach(fleet: Fleet) -> dict[str, Hold]:
+    """Nodes that must not be touched because several groups select them, or none does though all wait for them."""
+    torn = {
+        name: Hold(Reason.GROUP_CONFLICT, f"groups {' and '.join(group.name for group in groups)} select the node")
         for name, groups in fleet.members.items()
         if len(groups) > 1
     }
+    alien = [name for name in fleet.control_planes_behind if not fleet.members[name]]
+    return {name: unmanaged(fleet, name) for name in alien} | torn
 
 
-def _configure(fleet: Fleet, claims: list[Claim]) -> list[ConfigureNode]:
-    """Settings for nodes whose order does not carry them."""
-    unordered = {claim.node for claim in claims if not _ordered(fleet.nodes[claim.node], claim)}
+def _configure(fleet: Fleet, claims: list[Claim], busy: set[str]) -> list[ConfigureNode]:
+    """Settings for nodes that are not `busy` with another patch and whose order will not carry them."""
+    unordered = busy | {claim.node for claim in claims if not ordered(fleet.nodes[claim.node], claim)}
     return [
         ConfigureNode(node=node.name, resource_version=node.resource_version, config=changes)
         for node, group in fleet.managed()
         if node.name not in unordered and (changes := config_changes(node, group))
     ]
-
-
-def _ordered(node: Node, claim: Claim) -> bool:
-    return node.order is not None and node.order.version == claim.version
 
 
 def _wake_at(fleet: Fleet) -> datetime | None:
@@ -97,7 +95,15 @@ def _wake_at(fleet: Fleet) -> datetime | None:
     moments = (
         soak_ends(fleet),
         windows.opens_at(plan.windows, now),
-        windows.closes_at(plan.windows, now),
+        fleet.window_closes,
+        _next_expiry(fleet),
         freeze.until if freeze else windows.next_freeze(plan.freezes, now),
     )
     return min((moment for moment in moments if moment), default=None)
+
+
+def _next_expiry(fleet: Fleet) -> datetime | None:
+    """When the first order expires that no daemon has begun with."""
+    waiting = [node.order for name in fleet.claims if waiting_order(node := fleet.nodes[name])]
+    ends = [order.start_before for order in waiting if order and order.start_before]
+    return min((end for end in ends if end > fleet.seen.now), default=None)

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
-from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, find_path
+from kube_upgrade.core.rollout import windows
+from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, find_path
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Group, nodes_allowed
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
@@ -13,20 +15,24 @@ from kube_upgrade.model.status import Claim, Hold
 from kube_upgrade.model.version import KubeVersion
 
 KUBERNETES_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+MUTATING = (NodeStatus.UPGRADING, NodeStatus.REBASING)  # from kubeadm's start on a node finishes what it began
 
 
 @dataclass(slots=True)
 class Tally:
-    """Who uses a group's budget; grows while `decide` imagines the nodes it starts."""
+    """Who uses a group's budget, by name and in order; grows while `decide` imagines the nodes it starts."""
 
     allowed: int
-    claimed: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)  # not claimed, but cordoned or not Ready
+    claimed: dict[str, None] = field(default_factory=dict)
+    out: dict[str, None] = field(default_factory=dict)  # not claimed, but cordoned, not Ready or under an order
 
-    @property
-    def used(self) -> int:
-        """Nodes out of service or about to be."""
-        return len(self.claimed) + len(self.broken)
+    def used_without(self, node: str) -> int:
+        """How many other nodes are out of service or about to be."""
+        return len(self.claimed) + len(self.out) - (node in self.claimed) - (node in self.out)
+
+    def names(self) -> Iterator[str]:
+        """All who use the budget."""
+        return chain(self.claimed, self.out)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +42,8 @@ class Fleet:
     seen: ClusterSnapshot
     path: Path
     hop: KubeVersion  # where every node shall be now
+    reached: int  # index of the furthest hop that has begun; -1 for none
+    window_closes: datetime | None  # None where no window is open
     nodes: dict[str, Node]
     members: dict[str, tuple[Group, ...]]  # the groups that select each node
     pods: dict[str, tuple[StaticPod, ...]]  # by control-plane node
@@ -60,52 +68,79 @@ class Fleet:
             if len(groups) == 1:
                 yield self.nodes[name], groups[0]
 
+    def selected(self) -> Iterator[Node]:
+        """Every node that some group selects."""
+        return (self.nodes[name] for name, groups in self.members.items() if groups)
+
     def proven(self, node: Node, hop: KubeVersion) -> bool:
         """True by evidence: kubelet at the hop, Ready, control-plane pods at the hop, and no order open."""
         return (
             node.ready
             and self.path.passed(node.kubelet, hop)
-            and not order_open(node)
+            and (not order_open(node) or self._beyond(node, hop))
             and (not node.control_plane or self.pods_passed(node, hop))
         )
 
     def pods_passed(self, node: Node, hop: KubeVersion) -> bool:
         """True where all three Kubernetes components of a control-plane node are Ready and at the hop."""
-        shown = {pod.component: pod for pod in self.pods.get(node.name, ())}
-        return all(
-            (pod := shown.get(name)) is not None and pod.ready and self.path.passed(pod.version, hop)
-            for name in KUBERNETES_COMPONENTS
-        )
+        return not self.pods_lacking(node, hop) and self.unready_pod(node) is None
+
+    def pods_lacking(self, node: Node, hop: KubeVersion) -> bool:
+        """True where a Kubernetes component of a control-plane node is not shown at the hop."""
+        shown = {pod.component: pod.version for pod in self.pods.get(node.name, ())}
+        return not all(self.path.passed(shown.get(name), hop) for name in KUBERNETES_COMPONENTS)
+
+    def unready_pod(self, node: Node) -> str | None:
+        """The first Kubernetes component of a control-plane node that is not Ready."""
+        pods = sorted(self.pods.get(node.name, ()), key=lambda pod: pod.component)
+        return next((p.component for p in pods if p.component in KUBERNETES_COMPONENTS and not p.ready), None)
 
     def settled(self, node: Node, hop: KubeVersion) -> bool:
-        """True where a node is proven and its claim, soak included, is over. Skipped hops count as settled."""
-        if node.name in self.claims:
+        """True where a node is proven and its claim, soak included, is over. Skipped hops count as settled.
+
+        Once a later hop has begun its version alone tells: a node that reboots into that hop, or falls ill during
+        it, does not lead the whole cluster back.
+        """
+        claim, last = self.claims.get(node.name), hop == self.path.target
+        if claim and (last or claim.version <= hop):
             return False
-        return self.proven(node, hop) or may_skip(self.seen, self.path, node, hop)
+        if may_skip(self.seen, self.path, node, hop):
+            return True
+        if claim or self.path.hops.index(hop) < self.reached:
+            return self.path.passed(node.kubelet, hop)
+        return self.proven(node, hop)
+
+    def _beyond(self, node: Node, hop: KubeVersion) -> bool:
+        return hop != self.path.target and node.kubelet is not None and node.kubelet > hop
 
 
 def survey(seen: ClusterSnapshot) -> Fleet:
     """Look at the snapshot once: the work grows with the number of nodes, not with its square."""
     path = find_path(seen)
     nodes = {node.name: node for node in seen.nodes}
+    claims = {claim.node: claim for claim in seen.plan.status.claims if _same(claim, nodes.get(claim.node))}
     groups = seen.plan.groups
     fleet = Fleet(
         seen=seen,
         path=path,
         hop=path.target,
+        reached=_reached(seen, path, claims),
+        window_closes=windows.closes_at(seen.plan.windows, seen.now),
         nodes=nodes,
-        members={node.name: tuple(g for g in groups if g.selector.matches(node.labels)) for node in seen.nodes},
+        members={node.name: tuple([g for g in groups if g.selector.matches(node.labels)]) for node in seen.nodes},
         pods=_pods(seen),
-        claims={claim.node: claim for claim in seen.plan.status.claims if _same(claim, nodes.get(claim.node))},
+        claims=claims,
     )
     fleet.hop = _current_hop(fleet)
     fleet.sizes = Counter(group.name for _, group in fleet.managed())
     for group in groups:
         _look_at(fleet, group)
-    for node, group in fleet.managed():
-        _count(fleet, node, group)
+    for name, selecting in fleet.members.items():
+        for group in selecting:
+            _count(fleet, nodes[name], group)
+    _count_strays(fleet)
     fleet.control_planes_behind = [name for name in fleet.pods if not fleet.settled(nodes[name], fleet.hop)]
-    fleet.busy_control_planes = [name for name in fleet.pods if name in fleet.claims]
+    fleet.busy_control_planes = [name for name in fleet.pods if name in claims or under_way(nodes[name])]
     return fleet
 
 
@@ -117,18 +152,25 @@ def _look_at(fleet: Fleet, group: Group) -> None:
 
 
 def _count(fleet: Fleet, node: Node, group: Group) -> None:
-    tally, claim = fleet.tallies[group.name], fleet.claims.get(node.name)
+    claim = fleet.claims.get(node.name)
     if not fleet.settled(node, fleet.hop):
         fleet.unsettled[group.name].append(node.name)
     if claim is None:
-        if node.unschedulable or not node.ready:
-            tally.broken.append(node.name)
+        if node.unschedulable or not node.ready or under_way(node):
+            fleet.tallies[group.name].out[node.name] = None
         return
-    tally.claimed.append(node.name)
-    if failed(node):
+    fleet.tallies[group.name].claimed[node.name] = None
+    if failed(node, claim):
         fleet.failing[group.name].append(node.name)
     if claim.proven_at and fleet.seen.now < claim.proven_at + group.soak:
         fleet.soaking[group.name][node.name] = claim.proven_at + group.soak
+
+
+def _count_strays(fleet: Fleet) -> None:
+    """A claimed node that its group does not select any more is as much out of service as before."""
+    for name, claim in fleet.claims.items():
+        if claim.group in fleet.tallies and not fleet.members[name]:
+            fleet.tallies[claim.group].claimed[name] = None
 
 
 def order_open(node: Node) -> bool:
@@ -136,9 +178,24 @@ def order_open(node: Node) -> bool:
     return node.order is not None and node.report.status is not NodeStatus.COMPLETED
 
 
-def failed(node: Node) -> bool:
-    """True where the daemon gave up on the order it has."""
-    return node.order is not None and node.report.status is NodeStatus.ERROR
+def waiting_order(node: Node) -> bool:
+    """True where a node has an order with which it has not reached kubeadm."""
+    return node.order is not None and node.report.status in (NodeStatus.PENDING, None)
+
+
+def under_way(node: Node) -> bool:
+    """True where a daemon may be taking its node out of service."""
+    return node.report.status in MUTATING or waiting_order(node)
+
+
+def ordered(node: Node, claim: Claim) -> bool:
+    """True where the node's order is the claim's."""
+    return node.order is not None and node.order.version == claim.version
+
+
+def failed(node: Node, claim: Claim) -> bool:
+    """True where the daemon gave up on what was claimed."""
+    return ordered(node, claim) and node.report.status is NodeStatus.ERROR
 
 
 def may_skip(seen: ClusterSnapshot, path: Path, node: Node, hop: KubeVersion) -> bool:
@@ -161,10 +218,21 @@ def _pods(seen: ClusterSnapshot) -> dict[str, tuple[StaticPod, ...]]:
     return {name: tuple(pods) for name, pods in found.items()}
 
 
+def _reached(seen: ClusterSnapshot, path: Path, claims: dict[str, Claim]) -> int:
+    """How far the cluster has come: a hop that is claimed for, or that an API server runs, has begun."""
+    servers = [version for version in api_servers(seen).values() if version]
+    claimed = {claim.version for claim in claims.values()}
+    begun = [i for i, hop in enumerate(path.hops) if hop in claimed or any(version >= hop for version in servers)]
+    return max(begun, default=-1)
+
+
 def _current_hop(fleet: Fleet) -> KubeVersion:
-    """The first hop that somebody still has to make; the target when nobody has."""
-    nodes = [node for node, _ in fleet.managed()]
-    for hop in fleet.path.hops:
-        if not all(fleet.settled(node, hop) for node in nodes):
+    """The first hop that somebody still has to make; the target when nobody has.
+
+    Control-plane nodes count whatever selects them: API servers may be one minor apart, no more.
+    """
+    nodes = {node.name: node for node in fleet.selected()} | {name: fleet.nodes[name] for name in fleet.pods}
+    for hop in fleet.path.hops[:-1]:
+        if not all(fleet.settled(node, hop) for node in nodes.values()):
             return hop
     return fleet.path.target

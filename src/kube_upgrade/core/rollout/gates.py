@@ -2,11 +2,12 @@
 
 # GATES at the end of this file is the chain. A gate reads the snapshot's facts from Fleet and answers in a sentence.
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
+from itertools import islice
 
 from kube_upgrade.core.rollout import windows
-from kube_upgrade.core.rollout.fleet import Fleet
+from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, waiting_order
 from kube_upgrade.core.rollout.path import too_far
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
@@ -66,12 +67,19 @@ def way_is_known(fleet: Fleet) -> Hold | None:
 
 
 @once
+def way_is_legal(fleet: Fleet) -> Hold | None:
+    """The same without what may be back in a moment: a kubelet that restarts a static pod replaces its mirror pod."""
+    problem = fleet.path.problem
+    return None if problem and problem.reason is Reason.VERSION_UNKNOWN else problem
+
+
+@once
 def window_is_open(fleet: Fleet) -> Hold | None:
     """Nodes start only inside a window, if the plan has any."""
-    plan, now = fleet.seen.plan, fleet.seen.now
-    if not plan.windows or windows.closes_at(plan.windows, now):
+    plan = fleet.seen.plan
+    if not plan.windows or fleet.window_closes:
         return None
-    following = windows.opens_at(plan.windows, now)
+    following = windows.opens_at(plan.windows, fleet.seen.now)
     when = f"the next opens at {following:%Y-%m-%d %H:%M} UTC" if following else "none ever opens"
     return Hold(Reason.OUTSIDE_WINDOW, f"no window is open; {when}")
 
@@ -89,10 +97,16 @@ def no_freeze(fleet: Fleet) -> Hold | None:
 @once
 def api_is_healthy(fleet: Fleet) -> Hold | None:
     """Every API server and etcd member that is not just being upgraded serves."""
+    stacked = any(pod.component == "etcd" for pods in fleet.pods.values() for pod in pods)
+    needed = ("kube-apiserver", "etcd") if stacked else ("kube-apiserver",)
     for name, pods in fleet.pods.items():
-        for pod in pods:
-            if name not in fleet.claims and pod.component in ("kube-apiserver", "etcd") and not pod.ready:
-                return Hold(Reason.API_UNHEALTHY, f"{pod.component} on {name} is not Ready")
+        claim = fleet.claims.get(name)
+        if claim and ordered(fleet.nodes[name], claim):
+            continue
+        serving = {pod.component for pod in pods if pod.ready}
+        for component in needed:
+            if component not in serving:
+                return Hold(Reason.API_UNHEALTHY, f"{component} on {name} is not Ready")
     return None
 
 
@@ -111,6 +125,24 @@ def node_not_held(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     return Hold(Reason.NODE_HOLD, f"annotation hold says {node.hold!r}")
 
 
+def no_stray_order(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """An order that nobody claimed is withdrawn before the node is claimed."""
+    if node.name in fleet.claims or not waiting_order(node):
+        return None
+    return Hold(Reason.ORDER_WITHDRAWN, "an order that no claim stands for is taken back first")
+
+
+def node_needs_work(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """A node whose versions are there already is not upgraded again: it waits to be well."""
+    if order_open(node) or not fleet.path.passed(node.kubelet, fleet.hop):
+        return None
+    if not node.ready:
+        return node_is_ready(fleet, node, group)
+    if node.control_plane and not fleet.pods_lacking(node, fleet.hop) and (pod := fleet.unready_pod(node)):
+        return Hold(Reason.API_UNHEALTHY, f"{pod} is not Ready")
+    return None
+
+
 def step_is_allowed(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """The node's own kubelet may make this step."""
     return too_far(fleet.seen.plan, node, fleet.hop)
@@ -125,20 +157,26 @@ def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
         return None
     name = fleet.control_planes_behind[0]
     if fleet.group_of(name) is None:
-        why = f"control-plane node {name} is not at {fleet.hop}, and not exactly one group selects it"
-        return Hold(Reason.UNMANAGED_CONTROL_PLANE, why)
+        return unmanaged(fleet, name)
     return Hold(Reason.CONTROL_PLANE_FIRST, f"control-plane node {name} is not proven at {fleet.hop}")
+
+
+def unmanaged(fleet: Fleet, name: str) -> Hold:
+    """What is said of a control-plane node that the plan has to wait for and must not touch."""
+    why = f"control-plane node {name} is not at {fleet.hop}, and not exactly one group selects it"
+    return Hold(Reason.UNMANAGED_CONTROL_PLANE, why)
 
 
 def quorum_remains(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """Without this node, etcd's healthy members are still a quorum; with one or two members all must be healthy."""
     if not node.control_plane:
         return None
-    members = {pod.node: pod.ready for pods in fleet.pods.values() for pod in pods if pod.component == "etcd"}
-    if node.name not in members:
+    shown = {pod.node: pod.ready for pods in fleet.pods.values() for pod in pods if pod.component == "etcd"}
+    if not shown:
         return None  # external etcd
-    needed = len(members) // 2 + 1 if len(members) > 2 else len(members) - 1
-    healthy = sum(ready and fleet.nodes[name].ready for name, ready in members.items() if name != node.name)
+    members = len(fleet.pods)  # one on each control-plane node, also where its mirror pod is gone
+    needed = members // 2 + 1 if members > 2 else members - 1
+    healthy = sum(ready and fleet.nodes[name].ready for name, ready in shown.items() if name != node.name)
     if healthy < needed:
         return Hold(Reason.QUORUM_AT_RISK, f"{healthy} other healthy etcd members, {needed} needed")
     return None
@@ -147,10 +185,10 @@ def quorum_remains(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 def dependencies_done(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """Every node of the groups that this one depends on is proven and has soaked."""
     for name in group.depends_on:
+        if waiting := fleet.unsettled[name]:
+            return Hold(Reason.DEPENDENCY, f"group {name} is not done: {_sample(waiting, len(waiting))}")
         if not fleet.sizes[name]:
             return Hold(Reason.DEPENDENCY, f"group {name} matches no node")
-        if waiting := fleet.unsettled[name]:
-            return Hold(Reason.DEPENDENCY, f"group {name} is not done: {_sample(waiting)}")
     return None
 
 
@@ -158,13 +196,14 @@ def failures_bearable(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """At maxFailures failed nodes the group starts no further one."""
     failing = fleet.failing[group.name]
     if len(failing) >= group.max_failures:
-        return Hold(Reason.TOO_MANY_FAILURES, f"{_sample(failing)} failed; maxFailures is {group.max_failures}")
+        names = _sample(failing, len(failing))
+        return Hold(Reason.TOO_MANY_FAILURES, f"{names} failed; maxFailures is {group.max_failures}")
     return None
 
 
 def node_is_ready(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """A node that is not Ready never starts: nothing could tell its upgrade's harm from its illness."""
-    return None if node.ready else Hold(Reason.NODE_NOT_READY, f"{node.name} is not Ready")
+    return None if node.ready else Hold(Reason.NODE_NOT_READY, "the node is not Ready")
 
 
 def soak_is_over(fleet: Fleet, node: Node, group: Group) -> Hold | None:
@@ -173,16 +212,17 @@ def soak_is_over(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     if not soaking:
         return None
     until = max(soaking.values())
-    return Hold(Reason.SOAKING, f"{_sample(list(soaking))} must stay healthy until {until:%H:%M:%S} UTC")
+    return Hold(Reason.SOAKING, f"{_sample(soaking, len(soaking))} must stay healthy until {until:%H:%M:%S} UTC")
 
 
 def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """Claimed, cordoned and not-Ready nodes together stay within maxUnavailable. A cordoned node adds nothing."""
     tally = fleet.tallies[group.name]
-    used = tally.used - (node.name in tally.broken)
+    used = tally.used_without(node.name)
     if used < tally.allowed:
         return None
-    return Hold(Reason.BUDGET, f"{used} of {tally.allowed} out of service: {_sample(tally.claimed + tally.broken)}")
+    others = (name for name in tally.names() if name != node.name)
+    return Hold(Reason.BUDGET, f"{used} of {tally.allowed} out of service: {_sample(others, used)}")
 
 
 GATES: tuple[Gate, ...] = (
@@ -191,8 +231,10 @@ GATES: tuple[Gate, ...] = (
     plan_not_paused,
     group_not_paused,
     node_not_held,
+    no_stray_order,
     plan_is_valid,
     way_is_known,
+    node_needs_work,
     step_is_allowed,
     window_is_open,
     no_freeze,
@@ -214,7 +256,7 @@ WITHDRAWING: tuple[Gate, ...] = (
     group_not_paused,
     node_not_held,
     plan_is_valid,
-    way_is_known,
+    way_is_legal,
     window_is_open,
     no_freeze,
 )
@@ -225,6 +267,6 @@ def first_hold(fleet: Fleet, node: Node, group: Group, gates: tuple[Gate, ...] =
     return next((hold for gate in gates if (hold := gate(fleet, node, group))), None)
 
 
-def _sample(names: list[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _sample(names: Iterable[str], count: int) -> str:
+    more = count - _NAMES_SHOWN
+    return ", ".join(islice(names, _NAMES_SHOWN)) + (f" and {more} more" if more > 0 else "")

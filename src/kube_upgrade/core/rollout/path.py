@@ -36,7 +36,7 @@ def find_path(seen: ClusterSnapshot) -> Path:
     """The hops of the plan, checked against the API servers that are there."""
     plan, servers = seen.plan, api_servers(seen)
     known = [version for version in servers.values() if version is not None]
-    hops = (*(hop for hop in plan.via if hop < plan.version), plan.version)
+    hops = (*sorted({hop for hop in plan.via if hop < plan.version}), plan.version)
     if not servers or len(known) < len(servers):
         return Path(hops, problem=_unknown(servers))
     lowest, highest = min(known), max(known)
@@ -54,19 +54,17 @@ def api_servers(seen: ClusterSnapshot) -> dict[str, KubeVersion | None]:
 def too_far(plan: Plan, node: Node, hop: KubeVersion) -> Hold | None:
     """The step this one node would make, where it skips minors that the plan does not let it skip."""
     if node.kubelet is None:
-        return Hold(Reason.VERSION_UNKNOWN, f"{node.name} reports no kubelet version")
+        return Hold(Reason.VERSION_UNKNOWN, "the node reports no kubelet version")
+    if node.kubelet > hop and hop != plan.version:
+        return Hold(Reason.DOWNGRADE_REFUSED, f"kubelet {node.kubelet} is beyond {hop}, a version on the way")
+    if node.kubelet > hop and not plan.allow_downgrade:
+        why = f"kubelet {node.kubelet} is newer than {hop}: allowDowngrade is false"
+        return Hold(Reason.DOWNGRADE_REFUSED, why)
     distance = hop.minors_above(node.kubelet)
-    if distance < 0 and not plan.allow_downgrade:
-        return Hold(
-            Reason.DOWNGRADE_REFUSED,
-            f"{node.name} runs {node.kubelet}, newer than {hop}: allowDowngrade is false",
-        )
     reach = WORKER_SKEW if plan.workers_skip_hops and not node.control_plane else 1
     if distance > reach:
-        return Hold(
-            Reason.MINOR_SKIPPED,
-            f"{node.name} runs {node.kubelet}, {distance} minors behind {hop}: {_mend(node)}",
-        )
+        why = f"kubelet {node.kubelet} is {distance} minors behind {hop}: {_mend(node)}"
+        return Hold(Reason.MINOR_SKIPPED, why)
     return None
 
 

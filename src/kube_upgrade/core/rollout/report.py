@@ -44,11 +44,12 @@ class GroupView:
     flying: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)  # other groups select them too: they wait in each
 
     @property
     def total(self) -> int:
         """All nodes of the group."""
-        return len(self.done) + len(self.flying) + len(self.failed) + len(self.waiting)
+        return len(self.done) + len(self.flying) + len(self.failed) + len(self.waiting) + len(self.torn)
 
     def words(self) -> str:
         """Upstream's string for a group."""
@@ -75,7 +76,7 @@ def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -
         observed_generation=fleet.seen.plan.generation,
         conditions=_conditions(fleet, views, summary, holds),
         version=_version(fleet),
-        nodes=_counts(views, holds, fleet),
+        nodes=_counts(views),
         claims=claims,
         durations=old.durations,
         holds=summarize_holds(holds),
@@ -85,17 +86,20 @@ def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -
 
 
 def view_groups(fleet: Fleet, claims: tuple[Claim, ...]) -> dict[str, GroupView]:
-    """Every managed node in the place it has earned."""
+    """Every node in the place it has earned."""
     views = {group.name: GroupView() for group in fleet.seen.plan.groups}
-    claimed = {claim.node for claim in claims}
-    for node, group in fleet.managed():
-        _place(fleet, views[group.name], node, node.name in claimed)
+    claimed = {claim.node: claim for claim in claims}
+    for name, groups in fleet.members.items():
+        for group in groups:
+            _place(fleet, views[group.name], fleet.nodes[name], claimed.get(name))
     return views
 
 
-def _place(fleet: Fleet, view: GroupView, node: Node, claimed: bool) -> None:
-    if claimed:
-        (view.failed if failed(node) else view.flying).append(node.name)
+def _place(fleet: Fleet, view: GroupView, node: Node, claim: Claim | None) -> None:
+    if fleet.group_of(node.name) is None:
+        view.torn.append(node.name)
+    elif claim:
+        (view.failed if failed(node, claim) else view.flying).append(node.name)
     elif fleet.proven(node, fleet.path.target):
         view.done.append(node.name)
     else:
@@ -128,15 +132,15 @@ def summarize_holds(holds: Mapping[str, Hold]) -> tuple[HoldSummary, ...]:
     )
 
 
-def _counts(views: Mapping[str, GroupView], holds: Mapping[str, Hold], fleet: Fleet) -> NodeCounts:
-    conflicts = sum(len(groups) > 1 for groups in fleet.members.values())
+def _counts(views: Mapping[str, GroupView]) -> NodeCounts:
     each = list(views.values())
+    torn = len({name for view in each for name in view.torn})
     return NodeCounts(
-        total=sum(view.total for view in each) + conflicts,
+        total=sum(view.total - len(view.torn) for view in each) + torn,
         completed=sum(len(view.done) for view in each),
         in_flight=sum(len(view.flying) for view in each),
         failed=sum(len(view.failed) for view in each),
-        waiting=sum(len(view.waiting) for view in each) + conflicts,
+        waiting=sum(len(view.waiting) for view in each) + torn,
     )
 
 
@@ -155,10 +159,10 @@ def _conditions(
 ) -> tuple[Condition, ...]:
     failing = [name for view in views.values() for name in view.failed]
     flying = [name for view in views.values() for name in view.flying]
-    first = next(iter(summarize_holds(holds)), None)
+    first = next(iter(ranked := summarize_holds(holds)), None)
     complete = summary == COMPLETE
     why = first.message if first else summary
-    broken = next((hold for hold in holds.values() if hold.reason in BROKEN), None)
+    broken = next((hold for hold in ranked if hold.reason in BROKEN), None)
     return (
         _condition(fleet, "Ready", complete, COMPLETE if complete else "NotComplete", summary),
         _condition(
@@ -172,7 +176,9 @@ def _conditions(
     )
 
 
-def _degraded(fleet: Fleet, failing: list[str], broken: Hold | None, views: Mapping[str, GroupView]) -> Condition:
+def _degraded(
+    fleet: Fleet, failing: list[str], broken: HoldSummary | None, views: Mapping[str, GroupView]
+) -> Condition:
     empty = [name for name, view in views.items() if not view.total]
     if failing:
         name = failing[0]
@@ -208,12 +214,11 @@ def _condition(fleet: Fleet, type: str, status: bool, reason: str, message: str)
 
 
 def _remember(fleet: Fleet, status: PlanStatus) -> PlanStatus:
-    """Add the upgrade that has just ended to the history."""
+    """Add the upgrade that has just ended to the history. It ends with its last claim; it began as Ready ended."""
     old = fleet.seen.plan.status
-    ended = status.summary == COMPLETE and old.summary not in ("", COMPLETE)
-    if not ended:
+    if status.summary != COMPLETE or not old.claims:
         return status
-    began = next((c.last_transition for c in old.conditions if c.type == "Progressing"), fleet.seen.now)
+    began = next((c.last_transition for c in old.conditions if c.type == "Ready"), fleet.seen.now)
     run = Run(
         version=fleet.path.target, started=began, finished=fleet.seen.now, result=COMPLETE, nodes=status.nodes.total
     )
