@@ -32,7 +32,7 @@ def test_slots_bound_the_holders_and_each_id_has_at_most_one(
             assert group.holder(id) is None
             continue
         room = len(model) < slots
-        group, verdict = reserve(group, Wish(id=id, now=now))
+        group, verdict = reserve(group, Wish(id=id), now)
         expected = Verdict.HELD if id in model else Verdict.TAKEN if room else Verdict.FULL
         assert verdict is expected
         if verdict.holds:
@@ -50,7 +50,7 @@ def test_no_two_reservations_share_their_moment_even_when_clocks_jump(
         if act == "release":
             group = release(group, id)
             continue
-        group, verdict = reserve(group, Wish(id=id, now=now))
+        group, verdict = reserve(group, Wish(id=id), now)
         if verdict is Verdict.TAKEN and (holder := group.holder(id)):
             seen.append(holder.since)
     assert seen == sorted(set(seen))
@@ -62,10 +62,10 @@ def test_asking_and_giving_back_twice_is_as_once(
 ) -> None:
     group = a_group(slots)
     for act, other, moment in steps:
-        group = reserve(group, Wish(id=other, now=moment))[0] if act == "reserve" else release(group, other)
+        group = reserve(group, Wish(id=other), moment)[0] if act == "reserve" else release(group, other)
 
-    once, first = reserve(group, Wish(id=id, now=now))
-    twice, second = reserve(once, Wish(id=id, now=now + timedelta(hours=1)))
+    once, first = reserve(group, Wish(id=id), now)
+    twice, second = reserve(once, Wish(id=id), now + timedelta(hours=1))
 
     assert twice == once
     assert second.holds == first.holds
@@ -75,36 +75,36 @@ def test_asking_and_giving_back_twice_is_as_once(
 def test_fewer_slots_in_the_config_forget_no_holder() -> None:
     group = LockGroup(name="workers", slots=2)
     for id in "ab":
-        group, _ = reserve(group, Wish(id=id, now=T0))
+        group, _ = reserve(group, Wish(id=id), T0)
 
     narrowed = LockGroup(name="workers", slots=1, holders=group.holders, last=group.last)
 
-    assert reserve(narrowed, Wish(id="a", now=T0))[1] is Verdict.HELD
-    assert reserve(narrowed, Wish(id="c", now=T0))[1] is Verdict.FULL
+    assert reserve(narrowed, Wish(id="a"), T0)[1] is Verdict.HELD
+    assert reserve(narrowed, Wish(id="c"), T0)[1] is Verdict.FULL
 
 
 def test_a_late_release_does_not_end_a_newer_reservation_of_the_same_id() -> None:
-    group, _ = reserve(a_group(1), Wish(id="a", now=T0))
+    group, _ = reserve(a_group(1), Wish(id="a"), T0)
     old = group.holders[0].since
-    group, _ = reserve(release(group, "a"), Wish(id="a", now=T0))
+    group, _ = reserve(release(group, "a"), Wish(id="a"), T0)
 
     assert release(group, "a", old) == group
     assert release(group, "a", group.holders[0].since).holders == ()
 
 
 def test_a_machine_that_joins_anew_keeps_its_slot_under_the_new_uid() -> None:
-    group, _ = reserve(a_group(1), Wish(id="a", now=T0, node="w1", uid="old"))
+    group, _ = reserve(a_group(1), Wish(id="a", node="w1", uid="old"), T0)
 
-    group, verdict = reserve(group, Wish(id="a", now=T0 + timedelta(days=1), node="w1", uid="new"))
+    group, verdict = reserve(group, Wish(id="a", node="w1", uid="new"), T0 + timedelta(days=1))
 
     assert verdict is Verdict.HELD
     assert (group.holders[0].uid, group.holders[0].since) == ("new", T0)
 
 
 def test_a_turn_is_backed_by_its_own_reservation_only() -> None:
-    group, _ = reserve(a_group(1), Wish(id="a", now=T0))
+    group, _ = reserve(a_group(1), Wish(id="a"), T0)
     turn = Turn(group="workers", holder=group.holders[0])
-    again, _ = reserve(release(group, "a"), Wish(id="a", now=T0))
+    again, _ = reserve(release(group, "a"), Wish(id="a"), T0)
 
     assert backed(turn, group)
     assert names(turn, "workers", group.holders[0])

@@ -37,24 +37,23 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Someone asks for a slot at `now`. `node` and `uid` are empty for a machine that is not in the cluster."""
+    """Someone asks for a slot. `node` and `uid` are empty for a machine that is not in the cluster."""
 
     id: str
-    now: datetime
     node: str = ""
     uid: str = ""
     control_plane: bool = False
     reason: str = ""
 
 
-def reserve(group: LockGroup, wish: Wish) -> tuple[LockGroup, Verdict]:
-    """The group after the wish. A machine that joined the cluster anew keeps its slot under its new Node's uid."""
+def reserve(group: LockGroup, wish: Wish, now: datetime) -> tuple[LockGroup, Verdict]:
+    """The group after a wish at `now`. A machine that joined the cluster anew keeps its slot under the new uid."""
     held = group.holder(wish.id)
     if held is not None:
         return _with(group, replace(held, node=wish.node, uid=wish.uid)), Verdict.HELD
     if len(group.holders) >= group.slots:
         return group, Verdict.FULL
-    since = wish.now if group.last is None else max(wish.now, group.last + _TICK)
+    since = now if group.last is None else max(now, group.last + _TICK)
     holder = Holder(id=wish.id, since=since, node=wish.node, uid=wish.uid, reason=wish.reason)
     return replace(group, holders=(*group.holders, holder), last=since), Verdict.TAKEN
 
