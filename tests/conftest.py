@@ -23,6 +23,7 @@ binaries_key = pytest.StashKey[Binaries]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="also run what needs the real control plane")
     parser.addoption("--with-lab", action="store_true", help="also run the whole lab")
+    parser.addoption("--update-golden", action="store_true", help="write the transcripts of tests/sequences anew")
 
 
 def left_out(item: pytest.Item) -> list[str]:

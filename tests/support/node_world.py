@@ -231,6 +231,9 @@ class World:
         self.write(report=wanted)
         self.burn()
 
+    def acted(self) -> None:
+        """As Observer.acted: nothing is remembered here."""
+
     async def look(self, facts: Facts) -> HostSnapshot:
         """As Observer.look."""
         up = self.api_up

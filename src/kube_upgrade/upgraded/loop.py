@@ -32,6 +32,9 @@ class World(Protocol):
     async def look(self, facts: Facts) -> HostSnapshot:
         """One look at everything."""
 
+    def acted(self) -> None:
+        """An effect was tried: look anew."""
+
     async def report(self, node: Node, wanted: Report) -> None:
         """Let the Node object say this. Raises KubeError."""
 
@@ -88,7 +91,10 @@ class Loop:
     async def _act(self, step: Effect, seen: HostSnapshot) -> None:
         name, begun = type(step).__name__, time.monotonic()
         failures = sum(tried.count for tried in self.state.facts.tries.values())
-        await self.actor.act(step, seen)
+        try:
+            await self.actor.act(step, seen)
+        finally:
+            self.observer.acted()
         worse = sum(tried.count for tried in self.state.facts.tries.values()) > failures
         STEPS.labels(name, "failed" if worse else "done").inc()
         STEP_SECONDS.labels(name).observe(time.monotonic() - begun)

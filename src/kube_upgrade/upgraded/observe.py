@@ -1,8 +1,9 @@
 """One look at everything: files, programs, API server and localhost become a frozen HostSnapshot."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ from kube_upgrade.upgraded import probe, static_files
 from kube_upgrade.upgraded.cluster import Cluster, version_in
 from kube_upgrade.upgraded.settings import Settings
 
+OS_SECONDS = 10.0  # `rpm-ostree status` starts a daemon on the host: not at every look
 T = TypeVar("T")
 _log = logs.logger("observe")
 
@@ -43,7 +45,8 @@ class Observer:
     config: NodeConfig | None = None
     streak: Streak | None = None
     trouble: str = ""
-    _versions: dict[tuple[str, int], Kubeadm] | None = None
+    _versions: dict[tuple[str, int], Kubeadm] = field(default_factory=dict)
+    _os: tuple[float, OsStatus] | None = None
 
     async def look(self, facts: Facts) -> HostSnapshot:
         """Everything that a step towards the present goal may depend on. Raises NoIdentity."""
@@ -53,6 +56,10 @@ class Observer:
             seen = await self._closer(seen, case)
         self.streak = look(self.streak, seen)
         return replace(seen, streak=self.streak)
+
+    def acted(self) -> None:
+        """Something was changed: nothing that is remembered of the host counts any more."""
+        self._os = None
 
     async def report(self, node: Node, wanted: Report) -> None:
         """Let the Node object say this. Raises KubeError; Conflict where somebody else wrote in between."""
@@ -93,10 +100,15 @@ class Observer:
             self.trouble = trouble
 
     async def _os_status(self) -> tuple[OsStatus | None, str]:
+        """Deployments change by our own effects and by reboots, which both start anew here; others are seen late."""
+        if self._os is not None and time.monotonic() - self._os[0] < OS_SECONDS:
+            return self._os[1], ""
         try:
-            return await self.os.status(), ""
+            status = await self.os.status()
         except OsError as error:
             return None, f"{error.kind}: {error.message}"
+        self._os = (time.monotonic(), status)
+        return status, ""
 
     def _merged(self, node: Node | None) -> NodeConfig:
         """Annotations over config.yaml over defaults; where they do not parse the last good ones stay."""
@@ -144,15 +156,14 @@ class Observer:
             key = (str(path), (await asyncio.to_thread(path.stat)).st_mtime_ns)
         except OSError:
             return None
-        known = self._versions or {}
-        if key not in known:
+        if key not in self._versions:
             try:
                 version = await self.kubeadm(str(path)).version()
             except KubeadmError as error:
                 _log.warning("kubeadm does not tell its version", path=str(path), reason=error.message)
                 return Kubeadm(path=str(path), version=None)
-            self._versions = known = {key: Kubeadm(path=str(path), version=version)}
-        return known[key]
+            self._versions[key] = Kubeadm(path=str(path), version=version)
+        return self._versions[key]
 
 
 async def _unless_away(call: Awaitable[T]) -> T | None:

@@ -64,7 +64,7 @@ def report(seen: HostSnapshot, step: Step) -> Report:
         before,
         status=_status(case, step, before.status) if case else _unordered(seen, before.status),
         phase=_phase(step),
-        message=_message(step),
+        message=_message(step, facts),
         attempt=_attempt(facts, seen.rules.attempts),
         staged=_staged(seen, facts),
         applied=_applied(facts, before),
@@ -107,8 +107,10 @@ def _phase(step: Step) -> str:
     return _PHASES[type(step)]
 
 
-def _message(step: Step) -> str:
+def _message(step: Step, facts: Facts) -> str:
     match step:
+        case TakeLock() if facts.lock and facts.lock.answer:
+            return f"{Why.LOCK_BUSY}: {facts.lock.answer}"  # asking again is no news
         case Wait() | Failed():
             return f"{step.reason}: {step.message}"
         case ReleaseLock() | MarkBad():

@@ -34,7 +34,7 @@ def fell_back(case: Case) -> Step | None:
     """Mark the image, take it out of the boot order, give the lock of a healthy node back, and say so."""
     digest = case.facts.digest
     if verdict(case) is Verdict.FELL_BACK and not case.bad:
-        return MarkBad(digest=digest, message=f"the host fell back from {case.goal.reference} ({digest})")
+        return MarkBad(digest=digest, message=f"the host fell back from {case.goal.reference} ({digest[:19]}…)")
     if not case.bad:
         return None
     os = case.seen.os
