@@ -86,7 +86,7 @@ class _File(_Camel, frozen=True):
     log_level: str = "info"
     server: _Server = _Server()
     storage: _Storage = _Storage()
-    groups: dict[str, _Group] = {"default": _Group()}
+    groups: dict[str, _Group] = msgspec.field(default_factory=lambda: {"default": _Group()})
     kubernetes: dict[str, Any] = {}
     hold_seconds: float = 50.0
     namespace: str = ""
