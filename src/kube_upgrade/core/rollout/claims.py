@@ -39,13 +39,13 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     if not ordered(node, claim):
         return _without_order(fleet, claim, node, group)
     missing = _missing(fleet, claim, node)
-    if not missing:
+    if not missing and not node.drain:
         return _proven(fleet, claim, group)
     claim = replace(claim, proven_at=None)
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
         return _give_up(fleet, claim, node, reason)
-    if node.report.status is not NodeStatus.COMPLETED:
+    if node.report.status is not NodeStatus.COMPLETED or not missing:
         return Tended(claim)
     return Tended(claim, hold=Hold(Reason.NOT_PROVEN, f"the daemon says completed; {missing}"))
 
@@ -96,13 +96,25 @@ def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) 
     if node.report.status in MUTATING:
         return Tended(claim)  # it began just before its order was withdrawn, and finishes
     if node.withdrawn is not None and node.withdrawn >= claim.since:
-        return Tended(claim, hold=STILL_DRAINED) if node.drain else Tended(None)
+        return _fenced(fleet, claim, node, group)
     if group is None or (reason := _outdated(fleet, claim, node, group)):
         return _give_up(fleet, claim, node, NO_GROUP if group is None else reason)
     if hold := first_hold(fleet, node, group):
         # What could not be claimed now is not ordered: it would block others, and who may start is asked anew.
         return replace(_give_up(fleet, claim, node, hold.message), hold=hold)
     return Tended(claim, action=_order(fleet, claim, node, group))
+
+
+def _fenced(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> Tended:
+    """Over once the lock server has let the node go: until then it is out of service by our doing.
+
+    One that may start again has not to wait for that: it may have kept its lock because it failed.
+    """
+    if not node.drain:
+        return Tended(None)
+    if group is None or first_hold(fleet, node, group):
+        return Tended(claim, hold=STILL_DRAINED)
+    return Tended(new_claim(fleet, node, group, fleet.hop))
 
 
 def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
@@ -123,7 +135,7 @@ def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:
         return "the node is not Ready"
     if node.control_plane and not fleet.pods_passed(node, claim.version):
         return f"its static pods are not all Ready at {claim.version}"
-    return "the lock server still has it drained" if node.drain else ""
+    return ""
 
 
 def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> str:
@@ -134,10 +146,10 @@ def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> st
         return f"the plan now goes to {fleet.hop}"
     if not waiting_order(node):
         return ""  # a failed or finished node keeps its claim, whatever pauses
-    if node.order and node.order.start_before and node.order.start_before <= fleet.seen.now:
-        return "its startBefore has passed: the daemon will not begin with this order"
-    hold = first_hold(fleet, node, group, WITHDRAWING)
-    return hold.message if hold else ""
+    if hold := first_hold(fleet, node, group, WITHDRAWING):
+        return hold.message
+    expired = node.order and node.order.start_before and node.order.start_before <= fleet.seen.now
+    return "its startBefore has passed: the daemon will not begin with this order" if expired else ""
 
 
 def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:
