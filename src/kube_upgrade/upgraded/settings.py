@@ -15,8 +15,6 @@ import yaml
 from kube_upgrade.model.host import HostRules
 from kube_upgrade.model.node_config import FIELDS, BadValue, NodeConfig, parse_duration, read_config
 
-DEFAULT_PATH = Path("/etc/kube-upgraded/config.yaml")
-
 
 class BadSettings(ValueError):
     """The file cannot be used. The text names file, field, value and what would be right."""

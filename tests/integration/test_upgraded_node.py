@@ -1,0 +1,235 @@
+"""The real daemon process on a simulated disk, against the real API server with the node's own credentials.
+
+Kubelet, power and supervision are the lab's: what asks for a reboot gets one, and the daemon is started again after it.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.client import KubeApi
+from kube_upgrade.kube.errors import NotFound, ServerError, Unreachable
+from kube_upgrade.kube.wire import node as keys
+from kube_upgrade.kube.wire.node import NodeObject
+from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.machine import Machine
+from kube_upgrade.lab.node import CONFIG, Addresses, Credentials, LabNode, install
+from kube_upgrade.lab.objects import kubeadm_objects
+from kube_upgrade.lab.processes import free_port
+from kube_upgrade.lab.registry import Registry
+from kube_upgrade.lab.runs import Run
+from kube_upgrade.lab.scenario import Pace
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+OLD, NEW = "v1.36.3", "v1.37.2"
+PACE = Pace(boot=0.5, download=0.2, kubeadm=0.2, image_pull=0.0, settle=1.0)
+REPOSITORY = "fcos-k8s"
+
+
+@dataclass
+class LockServer:
+    """One slot; each request is answered as `refusals` says, then granted. Remembers who asked for what."""
+
+    refusals: list[bytes] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
+        body = json.loads(await reader.readexactly(length))
+        assert set(body["client_params"]) == {"id", "group"}
+        operation = head.split(b" ")[1].decode().rpartition("/")[2]
+        self.asked.append(operation)
+        refusal = self.refusals.pop(0) if self.refusals and operation == "pre-reboot" else b""
+        answer = refusal or b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def lock_server() -> AsyncIterator[LockServer]:
+    server = LockServer()
+    listener = await asyncio.start_server(server.answer, "127.0.0.1", 0)
+    async with listener:
+        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield server
+
+
+@asynccontextmanager
+async def a_worker(plane: ControlPlane, run: Run, folder: Path, *, stream: str, digest: str) -> AsyncIterator[LabNode]:
+    """A node on v1.36.3 with kubelet, supervisor and daemon, named after its folder."""
+    name = folder.name
+    image = f"ostree-unverified-registry:{stream}:{OLD}"
+    machine = Machine.create(folder, name, image=image, version=OLD, digest=digest)
+    kubelet = plane.kubeconfig(name, f"system:node:{name}", ["system:nodes"])
+    addresses = Addresses(api_server=plane.url, etcd="", kubelet_port=free_port(), probe_port=free_port())
+    install(machine, Credentials(kubelet=kubelet, ca=plane.ca), addresses, PACE)
+    node = LabNode(
+        name=name, machine=machine, health_port=addresses.kubelet_port, pace=PACE, with_daemon=True, lab=run, say=print
+    )
+    task = asyncio.create_task(node.run())
+    try:
+        yield node
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        plane.kubectl("delete", "node", name, "--ignore-not-found")
+
+
+async def annotate(api: KubeApi, name: str, notes: dict[str, str | None]) -> None:
+    await api.patch(paths.node(name), {"metadata": {"annotations": notes}}, NodeObject)
+
+
+def order(stream: str, locks: str) -> dict[str, str | None]:
+    """What the controller writes in one patch, and the config of the node's group."""
+    return {
+        f"{keys.CONFIG}fleetlock-url": locks,
+        f"{keys.CONFIG}fleetlock-group": "workers",
+        f"{keys.CONFIG}stream": stream,
+        f"{keys.CONFIG}allow-unsigned-ostree-images": "true",
+        f"{keys.CONFIG}retry-interval": "1s",
+        keys.KUBERNETES_VERSION: NEW,
+        keys.KUBEADM: "node",
+        keys.STATUS: "pending",
+    }
+
+
+async def history(api: KubeApi, name: str, until: Callable[[NodeObject], bool]) -> list[NodeObject]:
+    """The Node as it was at each look, up to the one that the condition holds for."""
+    seen: list[NodeObject] = []
+    async with asyncio.timeout(120):
+        while not seen or not until(seen[-1]):
+            await asyncio.sleep(0.02)  # looks often enough to see every status; nothing is decided by it
+            try:
+                node = await api.get(paths.node(name), NodeObject)
+            except (NotFound, Unreachable, ServerError):
+                continue  # its kubelet has not registered it yet, or the API server is away
+            if not seen or node.metadata.resource_version != seen[-1].metadata.resource_version:
+                seen.append(node)
+    return seen
+
+
+def status(node: NodeObject) -> str:
+    return node.metadata.annotations.get(keys.STATUS, "")
+
+
+def resident_kib(pid: int | None) -> int:
+    """VmRSS of a process."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+
+
+def is_ready(node: NodeObject) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
+
+
+@pytest.fixture
+async def api(control_plane: ControlPlane) -> AsyncIterator[KubeApi]:
+    for body in kubeadm_objects(NEW, control_plane.url):
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(body))
+    async with KubeApi.connect(control_plane.admin_kubeconfig, user_agent="test") as connected:
+        yield connected
+
+
+async def test_a_worker_goes_from_order_to_released(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:
+    """Staged in service, locked, kubeadm, reboot, verified, reported, and only then released."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream = f"{registry.host}/{REPOSITORY}"
+        old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
+        async with (
+            lock_server() as locks,
+            a_worker(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+        ):
+            await history(api, name, is_ready)
+            busy = b"HTTP/1.1 423 Locked\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            moved = b"HTTP/1.1 202 Accepted\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            locks.refusals = [busy, moved]
+            first_boot = node.machine.boot_id
+
+            await annotate(api, name, order(stream, locks.url))
+            seen = await history(api, name, lambda n: status(n) == "completed" and "steady-state" in locks.asked)
+
+            words = list(dict.fromkeys(status(n) for n in seen if status(n)))
+            assert words == ["pending", "upgrading", "rebasing", "completed"]
+            assert locks.asked == ["pre-reboot"] * 3 + ["steady-state"]
+            machine = node.machine.read()
+            assert machine.booted_tree.digest == new
+            assert machine.boot_id != first_boot
+            assert seen[-1].status.node_info.kubelet_version == NEW
+            facts = json.loads((node.machine.root / "var/lib/kube-upgraded/state.json").read_text())
+            assert facts["lock"] is None
+
+
+async def test_killed_every_second_and_with_the_api_away_it_still_arrives(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """kill -9 at moments that nobody chose, once with the API server gone as well: the same end."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream = f"{registry.host}/{REPOSITORY}"
+        old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
+        async with (
+            lock_server() as locks,
+            a_worker(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+        ):
+            await history(api, name, is_ready)
+            await annotate(api, name, order(stream, locks.url))
+            await history(api, name, lambda n: n.metadata.annotations.get(keys.PHASE) == "kubeadm")
+            await asyncio.to_thread(control_plane.stop_apiserver)
+            await asyncio.to_thread(node.daemon.stop, kill=True)
+            await asyncio.to_thread(control_plane.start_apiserver)
+            killer = asyncio.create_task(kill_often(node))
+            try:
+                await history(api, name, lambda n: status(n) == "completed" and "steady-state" in locks.asked)
+            finally:
+                killer.cancel()
+
+            assert node.machine.read().booted_tree.digest == new
+            assert locks.asked.index("steady-state") == len(locks.asked) - locks.asked.count("steady-state")
+
+
+async def kill_often(node: LabNode) -> None:
+    """Each daemon gets a few seconds to live; the lab's supervisor starts the next one."""
+    while True:
+        await asyncio.sleep(4.1)
+        await asyncio.to_thread(node.daemon.stop, kill=True)
+
+
+async def test_a_second_daemon_on_the_node_says_so_and_ends(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
+        async with a_worker(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
+            await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
+            second = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "kube_upgrade.upgraded", "-c", str(node.machine.root / CONFIG),
+                stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            _, words = await second.communicate()
+
+            assert second.returncode == 1
+            assert f"is held by another upgraded (pid {node.daemon.pid})" in words.decode()
+
+
+async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:
+    """At most 45 MiB resident (design 8)."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
+        async with a_worker(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
+            await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
+            assert 0 < resident_kib(node.daemon.pid) <= 45 * 1024
