@@ -1,0 +1,462 @@
+"""The lock server on the real API server with the real disruption controller.
+
+No kubelet runs: the test ends a pod that is being deleted, as a kubelet would, and makes pods and nodes Ready.
+"""
+
+import asyncio
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from kube_upgrade.core.fleetlock.identity import fleetlock_id
+from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.client import KubeApi
+from kube_upgrade.kube.clock import stop
+from kube_upgrade.kube.cordon import read_node
+from kube_upgrade.kube.errors import NotFound
+from kube_upgrade.kube.wire.list import Page
+from kube_upgrade.kube.wire.node import DRAIN, NodeObject, to_node
+from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.model.node import Node
+
+pytestmark = pytest.mark.cluster
+
+SECONDS = 20.0  # far more than anything here takes; a deadline, not a measurement
+GROUPS = ("control-plane", "workers", "others")
+PROGRAM = Path(sys.executable).with_name("fleetlock")
+
+
+@dataclass
+class Site:
+    """One test's own nodes, pods and servers on the shared control plane."""
+
+    api: KubeApi
+    namespace: str
+    kubeconfig: Path
+    folder: Path
+    ends_pods: bool = True
+    nodes: list[str] = field(default_factory=list)
+    machine_ids: dict[str, str] = field(default_factory=dict)
+
+    async def node(self, name: str, *, control_plane: bool = False, taint: bool = False, ready: bool = True) -> str:
+        """A Node of this name with a suffix of its own; returns its full name."""
+        name = f"{name}-{self.namespace}"
+        self.machine_ids[name] = secrets.token_hex(16)
+        key = "node-role.kubernetes.io/control-plane"
+        labels = {"name": name} | ({key: ""} if control_plane else {})
+        taints = [{"key": key, "effect": "NoSchedule"}] if taint else []
+        body = {"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}}
+        await self.api.create(paths.NODES, {"apiVersion": "v1", "kind": "Node", **body}, msgspec.Raw)
+        self.nodes.append(name)
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        condition = {"type": "Ready", "status": str(ready), "lastHeartbeatTime": moment, "lastTransitionTime": moment}
+        info = {"machineID": self.machine_ids[name]}
+        room = {"pods": "110", "cpu": "8", "memory": "8Gi"}
+        status = {
+            "conditions": [condition | {"reason": "Test"}],
+            "nodeInfo": info,
+            "capacity": room,
+            "allocatable": room,
+        }
+        await self.api.patch(paths.node_status(name), {"status": status}, msgspec.Raw)
+        return name
+
+    async def pod(self, name: str, node: str, **spec: object) -> None:
+        """A running, Ready pod of app `web` on this node; bare, since nothing shall come in its place."""
+        meta = {"name": name, "labels": {"app": "web"}}
+        body = {"containers": [{"name": "c", "image": "x"}], "nodeName": node, "terminationGracePeriodSeconds": 1}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body | spec}
+        await self.api.create(paths.pods(self.namespace), pod, msgspec.Raw)
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        await self.api.patch(paths.pod_status(self.namespace, name), {"status": ready}, msgspec.Raw)
+
+    async def pods(self, node: str) -> list[dict[str, Any]]:
+        """The node's pods as they are."""
+        page = await self.api.get(paths.pods(self.namespace), Page, {"fieldSelector": f"spec.nodeName={node}"})
+        return [msgspec.json.decode(raw) for raw in page.items]
+
+    async def kubelets(self) -> None:
+        """End pods that are being deleted, until cancelled."""
+        while True:
+            for node in self.nodes if self.ends_pods else []:
+                for pod in await self.pods(node):
+                    if "deletionTimestamp" in pod["metadata"]:
+                        await self.end(pod["metadata"]["name"])
+            await asyncio.sleep(0.05)
+
+    async def end(self, pod: str) -> None:
+        """What a kubelet does when the last container has stopped."""
+        with suppress(NotFound):
+            await self.api.delete(paths.pod(self.namespace, pod), {"gracePeriodSeconds": 0})
+
+    @asynccontextmanager
+    async def server(self, hold: float = 5.0, slots: int = 1) -> AsyncIterator[str]:
+        """One replica as a process of its own; leaving kills it without a goodbye. Yields its URL."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config = self.folder / f"{port}.yaml"
+        groups = {name: {"slots": slots} for name in GROUPS}
+        listen = {"server": {"listen": f"127.0.0.1:{port}"}, "kubernetes": {"kubeconfig": str(self.kubeconfig)}}
+        config.write_bytes(
+            msgspec.yaml.encode({**listen, "namespace": self.namespace, "holdSeconds": hold, "groups": groups})
+        )
+        with (self.folder / f"{port}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(PROGRAM, "--config", config, stderr=log)
+        try:
+            await until(lambda: answers(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            await process.wait()
+
+    def client(self, url: str, node: str, group: str = "workers") -> FleetLock:
+        """The FleetLock client of a node."""
+        return FleetLock(url, group, fleetlock_id(self.machine_ids[node]))
+
+    async def see(self, node: str) -> Node:
+        """The node as it is."""
+        return await read_node(self.api, node)
+
+
+async def answers(port: int) -> bool:
+    """True where /readyz says 200."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    line = await reader.readline()
+    writer.close()
+    return b" 200 " in line
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Return when it is true; TimeoutError after SECONDS."""
+    async with asyncio.timeout(SECONDS):
+        while not await true():  # noqa: ASYNC110 - the state is in another process
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def site(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
+    kubeconfig = control_plane.admin_kubeconfig
+    async with KubeApi.connect(kubeconfig, user_agent="test") as api:
+        site = Site(api=api, namespace=namespace, kubeconfig=kubeconfig, folder=tmp_path)
+        kubelets = asyncio.create_task(site.kubelets())
+        try:
+            yield site
+        finally:
+            await stop(kubelets)
+            for node in site.nodes:
+                for pod in await site.pods(node):
+                    await site.end(pod["metadata"]["name"])
+                with suppress(NotFound):
+                    await api.delete(paths.node(node))
+
+
+def a_pdb(least: int) -> dict[str, object]:
+    """At least this many pods of app `web` stay."""
+    spec = {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}}
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec}
+
+
+async def test_the_grant_comes_when_the_pods_are_gone_and_the_release_uncordons(site: Site) -> None:
+    site.ends_pods = False
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    async with site.server() as url, site.client(url, one) as lock:
+        asking = asyncio.create_task(lock.pre_reboot())
+        await until(lambda: is_terminating(site, one))
+        assert not asking.done()
+        node = await site.see(one)
+        assert node.unschedulable
+        assert node.drain is not None
+        assert not node.drain.cordoned_before
+
+        await site.end("web-1")
+        assert await asking == Granted("success", f"slot held; {one} is drained")
+        assert isinstance(await lock.pre_reboot(), Granted)  # asking again changes nothing
+
+        assert await lock.steady_state() == Granted("success", "slot released")
+        assert await lock.steady_state() == Granted("success", "no slot was held")
+    node = await site.see(one)
+    assert not node.unschedulable
+    assert node.drain is None
+
+
+async def is_terminating(site: Site, node: str) -> bool:
+    """True where every pod of the node is being deleted, and there is one."""
+    pods = await site.pods(node)
+    return bool(pods) and all("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+
+async def test_without_a_grant_in_time_the_answer_says_what_is_left(site: Site) -> None:
+    site.ends_pods = False
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    async with site.server(hold=0.5) as url, site.client(url, one) as lock:
+        answer = await lock.pre_reboot()
+
+    assert isinstance(answer, Refused)
+    assert (answer.status, answer.kind) == (503, "waiting_for_node_drain")
+    assert "web-1" in answer.value
+    assert answer.retry_after == 5
+
+
+async def test_daemonset_mirror_and_finished_pods_do_not_keep_the_grant(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    done = {"status": {"phase": "Succeeded"}}
+    await site.pod("job-1", one)
+    await site.api.patch(paths.pod_status(site.namespace, "job-1"), done, msgspec.Raw)
+    pod = {"nodeSelector": {"name": one}, "containers": [{"name": "c", "image": "x"}]}
+    template = {"metadata": {"labels": {"app": "cni"}}, "spec": pod}
+    spec = {"selector": {"matchLabels": {"app": "cni"}}, "template": template}
+    daemons = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "cni"}, "spec": spec}
+    await site.api.create(f"/apis/apps/v1/namespaces/{site.namespace}/daemonsets", daemons, msgspec.Raw)
+    await until(lambda: has_pods(site, one, 3))
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Granted)
+
+    assert sorted(pod["metadata"]["name"][:4] for pod in await site.pods(one)) == ["cni-", "job-"]
+
+
+async def has_pods(site: Site, node: str, count: int) -> bool:
+    """True where so many pods are bound to the node."""
+    return len(await site.pods(node)) == count
+
+
+async def test_a_disruption_budget_holds_the_grant_back_and_is_named_until_it_is_gone(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    await site.api.create(paths.pdbs(site.namespace), a_pdb(1), msgspec.Raw)
+    await until(lambda: budget_counted(site))
+    async with site.server(hold=1.0) as url, site.client(url, one) as lock:
+        answer = await lock.pre_reboot()
+        assert isinstance(answer, Refused)
+        assert (answer.status, answer.kind) == (503, "drain_blocked")
+        assert f"{site.namespace}/web-1" in answer.value
+        assert "PodDisruptionBudget web" in answer.value
+
+        await site.api.delete(f"{paths.pdbs(site.namespace)}/web")
+        assert isinstance(await granted(lock), Granted)
+
+
+async def budget_counted(site: Site) -> bool:
+    """True where the disruption controller has seen the healthy pod."""
+    found = await site.api.get(f"{paths.pdbs(site.namespace)}/web", dict[str, Any])
+    return bool(found.get("status", {}).get("currentHealthy") == 1)
+
+
+async def granted(lock: FleetLock) -> Granted:
+    """Ask as a daemon does, until granted."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            answer = await lock.pre_reboot()
+            if isinstance(answer, Granted):
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def test_an_earlier_cordon_stays(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.api.patch(paths.node(one), {"spec": {"unschedulable": True}}, msgspec.Raw)
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Granted)
+        assert isinstance(await lock.steady_state(), Granted)
+
+    node = await site.see(one)
+    assert node.unschedulable
+    assert node.drain is None
+
+
+async def test_two_control_planes_never_hold_slots_together_whatever_their_groups(site: Site) -> None:
+    one, two = await site.node("cp1", control_plane=True), await site.node("cp2", control_plane=True)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(site.server(hold=0.3, slots=3))
+        first = await stack.enter_async_context(site.client(url, one, "control-plane"))
+        same = await stack.enter_async_context(site.client(url, two, "control-plane"))
+        other = await stack.enter_async_context(site.client(url, two, "others"))
+        assert isinstance(await first.pre_reboot(), Granted)
+        for lock in (same, other):
+            answer = await lock.pre_reboot()
+            assert isinstance(answer, Refused)
+            assert (answer.status, answer.kind) == (423, "control_plane_busy")
+            assert one in answer.value
+        assert not (await site.see(two)).unschedulable
+
+        await first.steady_state()
+        assert isinstance(await other.pre_reboot(), Granted)
+
+
+async def test_where_no_other_node_could_take_the_pods_nothing_is_evicted(site: Site) -> None:
+    """The one worker of a pair: the control plane's taint keeps its pods out, whatever else the cluster has."""
+    only = await site.node("w1")
+    await site.node("cp1", control_plane=True, taint=True)
+    await site.pod("web-1", only)
+    await site.api.create(paths.pdbs(site.namespace), a_pdb(1), msgspec.Raw)
+    async with nowhere_else(site), site.server() as url, site.client(url, only) as lock:
+        answer = await lock.pre_reboot()
+        assert isinstance(answer, Granted)
+        assert answer.kind == "no_other_node"
+        assert (await site.see(only)).unschedulable
+        assert [pod["metadata"]["name"] for pod in await site.pods(only)] == ["web-1"]
+        await lock.steady_state()
+    assert not (await site.see(only)).unschedulable
+
+
+@asynccontextmanager
+async def nowhere_else(site: Site) -> AsyncIterator[None]:
+    """Nodes that other tests left on the shared control plane are cordoned meanwhile."""
+    page = await site.api.get(paths.NODES, Page)
+    found = [to_node(msgspec.json.decode(raw, type=NodeObject)) for raw in page.items]
+    others = [node.name for node in found if node.name not in site.nodes and not node.unschedulable]
+    for cordoned in (True, None):
+        for name in others:
+            with suppress(NotFound):
+                await site.api.patch(paths.node(name), {"spec": {"unschedulable": cordoned}}, msgspec.Raw)
+        if cordoned:
+            yield
+
+
+async def test_a_server_that_starts_anew_goes_on_with_the_drain(site: Site) -> None:
+    """Killed between the first eviction and the last pod: the next server evicts without being asked."""
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    await site.api.create(paths.pdbs(site.namespace), a_pdb(1), msgspec.Raw)
+    await until(lambda: budget_counted(site))
+    async with site.server(hold=1.0) as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Refused)
+    assert (await site.see(one)).unschedulable
+    await site.api.delete(f"{paths.pdbs(site.namespace)}/web")
+    async with site.server() as url, site.client(url, one) as lock:
+        await until(lambda: has_pods(site, one, 0))
+        assert isinstance(await lock.pre_reboot(), Granted)
+
+
+async def test_a_waiting_client_is_granted_the_moment_the_holder_releases_at_another_replica(site: Site) -> None:
+    one, two = await site.node("w1"), await site.node("w2")
+    async with (
+        site.server(hold=SECONDS) as here,
+        site.server(hold=SECONDS) as there,
+        site.client(here, one) as first,
+        site.client(there, two) as second,
+    ):
+        assert isinstance(await first.pre_reboot(), Granted)
+        waiting = asyncio.create_task(second.pre_reboot())
+        await until(lambda: someone_waits(there))
+        assert not waiting.done()
+        await first.steady_state()
+        async with asyncio.timeout(2.0):
+            assert isinstance(await waiting, Granted)
+
+
+async def someone_waits(url: str) -> bool:
+    """True where GET /v1/locks shows a queue."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(b"GET /v1/locks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    body = (await reader.read()).partition(b"\r\n\r\n")[2]
+    writer.close()
+    return any(group["waiting"] for group in msgspec.json.decode(body)["groups"].values())
+
+
+async def test_a_slot_whose_node_is_gone_is_freed(site: Site) -> None:
+    one, two = await site.node("w1"), await site.node("w2")
+    async with site.server(hold=SECONDS) as url, site.client(url, one) as first, site.client(url, two) as second:
+        assert isinstance(await first.pre_reboot(), Granted)
+        await site.api.delete(paths.node(one))
+        assert isinstance(await second.pre_reboot(), Granted)
+
+
+async def test_a_cordon_whose_slot_is_gone_is_undone(site: Site) -> None:
+    """A server died after it took the slot back and before it uncordoned, or a person deleted the Lease."""
+    one = await site.node("w1")
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Granted)
+        await site.api.delete(paths.lease(site.namespace, "fleetlock-group-workers"))
+        await until(lambda: is_in_service(site, one))
+
+
+async def is_in_service(site: Site, node: str) -> bool:
+    """True where the node is neither cordoned nor marked."""
+    seen = await site.see(node)
+    return not seen.unschedulable and seen.drain is None
+
+
+async def test_a_machine_outside_the_cluster_is_granted_without_a_drain(site: Site) -> None:
+    site.machine_ids["zincati"] = secrets.token_hex(16)
+    async with site.server() as url, site.client(url, "zincati") as lock:
+        answer = await lock.pre_reboot()
+
+    assert isinstance(answer, Granted)
+    assert "no node" in answer.value
+
+
+async def test_nodes_that_share_a_machine_id_are_refused_by_name(site: Site) -> None:
+    one, two = await site.node("w1"), await site.node("w2")
+    copied = {"status": {"nodeInfo": {"machineID": site.machine_ids[one].upper()}}}
+    await site.api.patch(paths.node_status(two), copied, msgspec.Raw)
+    async with site.server() as url, site.client(url, one) as lock:
+        answer = await lock.pre_reboot()
+
+    assert isinstance(answer, Refused)
+    assert (answer.status, answer.kind) == (409, "duplicate_machine_id")
+    assert one in answer.value
+    assert two in answer.value
+
+
+async def test_a_node_holds_in_one_group_at_a_time(site: Site) -> None:
+    """Zincati and upgraded on one machine have one id: what one drained the other must not uncordon."""
+    one = await site.node("w1")
+    async with site.server() as url, site.client(url, one) as lock, site.client(url, one, "others") as other:
+        assert isinstance(await lock.pre_reboot(), Granted)
+        answer = await other.pre_reboot()
+        assert isinstance(answer, Refused)
+        assert (answer.status, answer.kind) == (423, "node_busy")
+        assert await other.steady_state() == Granted("success", "no slot was held")
+        assert (await site.see(one)).unschedulable
+
+
+async def test_twenty_clients_at_two_replicas_never_hold_one_slot_together(site: Site) -> None:
+    """Each takes its turn once, and the holders seen by the clients themselves never overlap."""
+    nodes = [await site.node(f"n{i:02}") for i in range(20)]
+    holding: set[str] = set()
+    most = 0
+
+    async def take_a_turn(url: str, node: str) -> None:
+        nonlocal most
+        async with site.client(url, node) as lock:
+            await granted(lock)
+            holding.add(node)
+            most = max(most, len(holding))
+            await asyncio.sleep(0)
+            holding.discard(node)
+            assert isinstance(await lock.steady_state(), Granted)
+
+    async with site.server(hold=2.0) as here, site.server(hold=2.0) as there, asyncio.TaskGroup() as clients:
+        for number, node in enumerate(nodes):
+            clients.create_task(take_a_turn((here, there)[number % 2], node))
+    assert most == 1
+    assert [node for node in nodes if (await site.see(node)).unschedulable] == []
+
+
+async def test_metrics_and_annotation_are_what_the_reference_says(site: Site) -> None:
+    one = await site.node("w1")
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Granted)
+        raw = await site.api.get(paths.node(one), dict[str, Any])
+        lease = await site.api.get(paths.lease(site.namespace, "fleetlock-group-workers"), dict[str, Any])
+
+    note = msgspec.json.decode(raw["metadata"]["annotations"][DRAIN])
+    assert set(note) == {"group", "id", "since", "cordonedBefore"}
+    assert lease["spec"]["holderIdentity"] == one
