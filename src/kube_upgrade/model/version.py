@@ -47,11 +47,12 @@ class KubeVersion:
         return (self.major - other.major) * 1_000 + self.minor - other.minor
 
     def __lt__(self, other: "KubeVersion") -> bool:
-        return self._key() < other._key()
+        mine, theirs = (self.major, self.minor, self.patch), (other.major, other.minor, other.patch)
+        return mine < theirs if mine != theirs else self._pre_key() < other._pre_key()
 
     def __str__(self) -> str:
         return f"v{self.major}.{self.minor}.{self.patch}" + (f"-{self.pre}" if self.pre else "")
 
-    def _key(self) -> tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]:
+    def _pre_key(self) -> tuple[int, tuple[tuple[int, int, str], ...]]:
         parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre.split("."))
-        return (self.major, self.minor, self.patch, 0 if self.pre else 1, parts)
+        return (0 if self.pre else 1, parts)

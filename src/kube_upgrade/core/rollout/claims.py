@@ -54,10 +54,11 @@ def adopt(fleet: Fleet) -> list[Claim]:
     """Claims for nodes that are being changed though nobody claimed them: reality counts in the budget."""
     found = []
     for node, group in fleet.managed():
-        if node.name in fleet.claims:
+        mutating = node.report.status in MUTATING
+        if node.name in fleet.claims or not (mutating or node.report.status is NodeStatus.ERROR):
             continue
         claim = new_claim(fleet, node, group, node.order.version if node.order else fleet.hop)
-        if node.report.status in MUTATING or (claim.version == fleet.hop and failed(node, claim)):
+        if mutating or (claim.version == fleet.hop and failed(node, claim)):
             found.append(claim)
     return found
 
@@ -83,9 +84,8 @@ def soak_ends(fleet: Fleet) -> datetime | None:
     return min(ends, default=None)
 
 
-def config_changes(node: Node, group: Group) -> Mapping[str, str | None]:
-    """What differs between the node's config annotations and the group's settings; None removes a key."""
-    wanted = group.config.to_annotations()
+def config_changes(node: Node, wanted: Mapping[str, str]) -> Mapping[str, str | None]:
+    """What differs between the node's config annotations and those its group wants; None removes a key."""
     if node.config == wanted:
         return {}
     gone: dict[str, str | None] = dict.fromkeys(node.config.keys() - wanted.keys())
@@ -172,7 +172,7 @@ def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
         claim=claim,
         kubeadm=KubeadmRole.APPLY if node.control_plane and not applied(fleet) else KubeadmRole.NODE,
         start_before=start_before(fleet),
-        config=config_changes(node, group),
+        config=config_changes(node, group.config.to_annotations()),
     )
 
 

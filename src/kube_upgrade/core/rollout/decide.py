@@ -42,7 +42,7 @@ def _with_claims(fleet: Fleet, claims: list[Claim]) -> Fleet:
     if tuple(claims) == seen.plan.status.claims:
         return fleet
     status = replace(seen.plan.status, claims=tuple(claims))
-    return replace(survey(replace(seen, plan=replace(seen.plan, status=status))), seen=seen)
+    return replace(survey(replace(seen, plan=replace(seen.plan, status=status)), fleet), seen=seen)
 
 
 def _start(fleet: Fleet, holds: dict[str, Hold], room: int) -> list[Claim]:
@@ -61,9 +61,7 @@ def _start(fleet: Fleet, holds: dict[str, Hold], room: int) -> list[Claim]:
 
 
 def _imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
-    tally = fleet.tallies[group.name]
-    tally.claimed[node.name] = None
-    tally.out.pop(node.name, None)
+    fleet.tallies[group.name].start(node.name)
     if node.control_plane:
         fleet.busy_control_planes.append(node.name)
 
@@ -82,10 +80,11 @@ def _out_of_reach(fleet: Fleet) -> dict[str, Hold]:
 def _configure(fleet: Fleet, claims: list[Claim], busy: set[str]) -> list[ConfigureNode]:
     """Settings for nodes that are not `busy` with another patch and whose order will not carry them."""
     unordered = busy | {claim.node for claim in claims if not ordered(fleet.nodes[claim.node], claim)}
+    wanted = {group.name: group.config.to_annotations() for group in fleet.seen.plan.groups}
     return [
         ConfigureNode(node=node.name, resource_version=node.resource_version, config=changes)
         for node, group in fleet.managed()
-        if node.name not in unordered and (changes := config_changes(node, group))
+        if node.name not in unordered and (changes := config_changes(node, wanted[group.name]))
     ]
 
 

@@ -25,6 +25,13 @@ class Tally:
     allowed: int
     claimed: dict[str, None] = field(default_factory=dict)
     out: dict[str, None] = field(default_factory=dict)  # not claimed, but cordoned, not Ready or under an order
+    full: Hold | None = None  # the answer to every node that does not use the budget itself, once it was given
+
+    def start(self, node: str) -> None:
+        """Count a node that is claimed from now on."""
+        self.out.pop(node, None)
+        self.claimed[node] = None
+        self.full = None
 
     def used_without(self, node: str) -> int:
         """How many other nodes are out of service or about to be."""
@@ -50,7 +57,7 @@ class Fleet:
     claims: dict[str, Claim]  # those whose Node object is still there
     sizes: Counter[str] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=dict)
-    unsettled: dict[str, list[str]] = field(default_factory=dict)
+    unsettled: dict[str, dict[str, None]] = field(default_factory=dict)  # nodes of a group, also those in others too
     failing: dict[str, list[str]] = field(default_factory=dict)
     soaking: dict[str, dict[str, datetime]] = field(default_factory=dict)  # node → end of its soak
     control_planes_behind: list[str] = field(default_factory=list)
@@ -114,10 +121,13 @@ class Fleet:
         return hop != self.path.target and node.kubelet is not None and node.kubelet > hop
 
 
-def survey(seen: ClusterSnapshot) -> Fleet:
-    """Look at the snapshot once: the work grows with the number of nodes, not with its square."""
-    path = find_path(seen)
-    nodes = {node.name: node for node in seen.nodes}
+def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
+    """Look at the snapshot once: the work grows with the number of nodes, not with its square.
+
+    `known` is a look at the same snapshot with other claims.
+    """
+    path = known.path if known else find_path(seen)
+    nodes = known.nodes if known else {node.name: node for node in seen.nodes}
     claims = {claim.node: claim for claim in seen.plan.status.claims if _same(claim, nodes.get(claim.node))}
     groups = seen.plan.groups
     fleet = Fleet(
@@ -125,18 +135,18 @@ def survey(seen: ClusterSnapshot) -> Fleet:
         path=path,
         hop=path.target,
         reached=_reached(seen, path, claims),
-        window_closes=windows.closes_at(seen.plan.windows, seen.now),
+        window_closes=known.window_closes if known else windows.closes_at(seen.plan.windows, seen.now),
         nodes=nodes,
-        members={node.name: tuple([g for g in groups if g.selector.matches(node.labels)]) for node in seen.nodes},
-        pods=_pods(seen),
+        members=known.members if known else {node.name: selecting(groups, node) for node in seen.nodes},
+        pods=known.pods if known else _pods(seen),
         claims=claims,
     )
     fleet.hop = _current_hop(fleet)
     fleet.sizes = Counter(group.name for _, group in fleet.managed())
     for group in groups:
         _look_at(fleet, group)
-    for name, selecting in fleet.members.items():
-        for group in selecting:
+    for name, chosen in fleet.members.items():
+        for group in chosen:
             _count(fleet, nodes[name], group)
     _count_strays(fleet)
     fleet.control_planes_behind = [name for name in fleet.pods if not fleet.settled(nodes[name], fleet.hop)]
@@ -144,9 +154,14 @@ def survey(seen: ClusterSnapshot) -> Fleet:
     return fleet
 
 
+def selecting(groups: tuple[Group, ...], node: Node) -> tuple[Group, ...]:
+    """The groups that select this node."""
+    return tuple([group for group in groups if group.selector.matches(node.labels)])
+
+
 def _look_at(fleet: Fleet, group: Group) -> None:
     fleet.tallies[group.name] = Tally(allowed=nodes_allowed(group.max_unavailable, fleet.sizes[group.name]))
-    fleet.unsettled[group.name] = []
+    fleet.unsettled[group.name] = {}
     fleet.failing[group.name] = []
     fleet.soaking[group.name] = {}
 
@@ -154,7 +169,7 @@ def _look_at(fleet: Fleet, group: Group) -> None:
 def _count(fleet: Fleet, node: Node, group: Group) -> None:
     claim = fleet.claims.get(node.name)
     if not fleet.settled(node, fleet.hop):
-        fleet.unsettled[group.name].append(node.name)
+        fleet.unsettled[group.name][node.name] = None
     if claim is None:
         if node.unschedulable or not node.ready or under_way(node):
             fleet.tallies[group.name].out[node.name] = None

@@ -21,11 +21,13 @@ _NAMES_SHOWN = 3
 def once(question: Callable[[Fleet], Hold | None]) -> Gate:
     """A gate with the same answer for every node: asked once per snapshot."""
 
+    name = question.__name__
+
     @wraps(question)
     def gate(fleet: Fleet, node: Node, group: Group) -> Hold | None:
-        if question.__name__ not in fleet.answers:
-            fleet.answers[question.__name__] = question(fleet)
-        return fleet.answers[question.__name__]
+        if name not in fleet.answers:
+            fleet.answers[name] = question(fleet)
+        return fleet.answers[name]
 
     return gate
 
@@ -217,12 +219,17 @@ def soak_is_over(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 
 def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """Claimed, cordoned and not-Ready nodes together stay within maxUnavailable. A cordoned node adds nothing."""
-    tally = fleet.tallies[group.name]
-    used = tally.used_without(node.name)
+    tally, name = fleet.tallies[group.name], node.name
+    outsider = name not in tally.claimed and name not in tally.out
+    if outsider and tally.full:
+        return tally.full
+    used = tally.used_without(name)
     if used < tally.allowed:
         return None
-    others = (name for name in tally.names() if name != node.name)
-    return Hold(Reason.BUDGET, f"{used} of {tally.allowed} out of service: {_sample(others, used)}")
+    others = (each for each in tally.names() if each != name)
+    hold = Hold(Reason.BUDGET, f"{used} of {tally.allowed} out of service: {_sample(others, used)}")
+    tally.full = hold if outsider else tally.full
+    return hold
 
 
 GATES: tuple[Gate, ...] = (
@@ -264,7 +271,10 @@ WITHDRAWING: tuple[Gate, ...] = (
 
 def first_hold(fleet: Fleet, node: Node, group: Group, gates: tuple[Gate, ...] = GATES) -> Hold | None:
     """The first reason why this node may not start; None where it may."""
-    return next((hold for gate in gates if (hold := gate(fleet, node, group))), None)
+    for gate in gates:
+        if hold := gate(fleet, node, group):
+            return hold
+    return None
 
 
 def _sample(names: Iterable[str], count: int) -> str:

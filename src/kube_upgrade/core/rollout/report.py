@@ -69,17 +69,17 @@ def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -
     views = view_groups(fleet, claims)
     groups = {name: view.words() for name, view in views.items()}
     summary = summarize(groups)
-    old = fleet.seen.plan.status
+    old, ranked = fleet.seen.plan.status, summarize_holds(holds)
     status = PlanStatus(
         summary=summary,
         groups=groups,
         observed_generation=fleet.seen.plan.generation,
-        conditions=_conditions(fleet, views, summary, holds),
+        conditions=_conditions(fleet, views, summary, ranked),
         version=_version(fleet),
         nodes=_counts(views),
         claims=claims,
         durations=old.durations,
-        holds=summarize_holds(holds),
+        holds=ranked,
         history=old.history,
     )
     return _remember(fleet, status)
@@ -91,19 +91,21 @@ def view_groups(fleet: Fleet, claims: tuple[Claim, ...]) -> dict[str, GroupView]
     claimed = {claim.node: claim for claim in claims}
     for name, groups in fleet.members.items():
         for group in groups:
-            _place(fleet, views[group.name], fleet.nodes[name], claimed.get(name))
+            view = views[group.name]
+            _place(fleet, view, fleet.nodes[name], claimed.get(name)).append(name)
     return views
 
 
-def _place(fleet: Fleet, view: GroupView, node: Node, claim: Claim | None) -> None:
-    if fleet.group_of(node.name) is None:
-        view.torn.append(node.name)
-    elif claim:
-        (view.failed if failed(node, claim) else view.flying).append(node.name)
-    elif fleet.proven(node, fleet.path.target):
-        view.done.append(node.name)
+def _place(fleet: Fleet, view: GroupView, node: Node, claim: Claim | None) -> list[str]:
+    if (group := fleet.group_of(node.name)) is None:
+        return view.torn
+    if claim:
+        return view.failed if failed(node, claim) else view.flying
+    if fleet.hop == fleet.path.target:
+        done = node.name not in fleet.unsettled[group.name]
     else:
-        view.waiting.append(node.name)
+        done = fleet.proven(node, fleet.path.target)
+    return view.done if done else view.waiting
 
 
 def summarize(groups: Mapping[str, str]) -> str:
@@ -155,14 +157,14 @@ def _version(fleet: Fleet) -> VersionStatus:
 
 
 def _conditions(
-    fleet: Fleet, views: Mapping[str, GroupView], summary: str, holds: Mapping[str, Hold]
+    fleet: Fleet, views: Mapping[str, GroupView], summary: str, holds: tuple[HoldSummary, ...]
 ) -> tuple[Condition, ...]:
     failing = [name for view in views.values() for name in view.failed]
     flying = [name for view in views.values() for name in view.flying]
-    first = next(iter(ranked := summarize_holds(holds)), None)
+    first = holds[0] if holds else None
     complete = summary == COMPLETE
     why = first.message if first else summary
-    broken = next((hold for hold in ranked if hold.reason in BROKEN), None)
+    broken = next((hold for hold in holds if hold.reason in BROKEN), None)
     return (
         _condition(fleet, "Ready", complete, COMPLETE if complete else "NotComplete", summary),
         _condition(
