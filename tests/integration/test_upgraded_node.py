@@ -67,14 +67,23 @@ async def lock_server() -> AsyncIterator[LockServer]:
 
 
 @asynccontextmanager
-async def a_worker(plane: ControlPlane, run: Run, folder: Path, *, stream: str, digest: str) -> AsyncIterator[LabNode]:
+async def a_node(
+    plane: ControlPlane, run: Run, folder: Path, *, stream: str, digest: str, control_plane: bool = False
+) -> AsyncIterator[LabNode]:
     """A node on v1.36.3 with kubelet, supervisor and daemon, named after its folder."""
     name = folder.name
     image = f"ostree-unverified-registry:{stream}:{OLD}"
-    machine = Machine.create(folder, name, image=image, version=OLD, digest=digest)
-    kubelet = plane.kubeconfig(name, f"system:node:{name}", ["system:nodes"])
-    addresses = Addresses(api_server=plane.url, etcd="", kubelet_port=free_port(), probe_port=free_port())
-    install(machine, Credentials(kubelet=kubelet, ca=plane.ca), addresses, PACE)
+    machine = Machine.create(folder, name, image=image, version=OLD, digest=digest, control_plane=control_plane)
+    credentials = Credentials(
+        kubelet=plane.kubeconfig(name, f"system:node:{name}", ["system:nodes"]),
+        ca=plane.ca,
+        admin=plane.admin_kubeconfig if control_plane else None,
+        etcd_ca=plane.etcd_ca,
+        etcd_client=plane.etcd_client,
+    )
+    etcd, port, probes = plane.etcd_url if control_plane else "", free_port(), free_port()
+    addresses = Addresses(api_server=plane.url, etcd=etcd, kubelet_port=port, probe_port=probes)
+    install(machine, credentials, addresses, PACE)
     node = LabNode(
         name=name, machine=machine, health_port=addresses.kubelet_port, pace=PACE, with_daemon=True, lab=run, say=print
     )
@@ -150,7 +159,7 @@ async def test_a_worker_goes_from_order_to_released(api: KubeApi, control_plane:
         old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
         async with (
             lock_server() as locks,
-            a_worker(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+            a_node(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
         ):
             await history(api, name, is_ready)
             busy = b"HTTP/1.1 423 Locked\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -182,7 +191,7 @@ async def test_killed_every_second_and_with_the_api_away_it_still_arrives(
         old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
         async with (
             lock_server() as locks,
-            a_worker(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+            a_node(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
         ):
             await history(api, name, is_ready)
             await annotate(api, name, order(stream, locks.url))
@@ -200,6 +209,34 @@ async def test_killed_every_second_and_with_the_api_away_it_still_arrives(
             assert locks.asked.index("steady-state") == len(locks.asked) - locks.asked.count("steady-state")
 
 
+async def test_a_control_plane_applies_with_etcd_saved_first(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """kubeadm-config goes to the target, static pods come back at it, and only then the node is completed."""
+    name = f"cp-{secrets.token_hex(3)}"
+    for body in kubeadm_objects(OLD, control_plane.url):
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(body))
+    with Registry() as registry, Run.open("tests") as run:
+        stream = f"{registry.host}/{REPOSITORY}"
+        old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
+        folder = tmp_path / name
+        async with (
+            lock_server() as locks,
+            a_node(control_plane, run, folder, stream=stream, digest=old, control_plane=True) as node,
+        ):
+            await history(api, name, is_ready)
+            control_plane.kubectl("label", "node", name, "node-role.kubernetes.io/control-plane=")
+            await annotate(api, name, order(stream, locks.url) | {keys.KUBEADM: "apply"})
+            seen = await history(api, name, lambda n: status(n) == "completed" and "steady-state" in locks.asked)
+
+            assert seen[-1].metadata.annotations[keys.APPLIED] == NEW
+            assert node.machine.read().booted_tree.digest == new
+            assert len(list((node.machine.root / "var/lib/kube-upgraded/etcd").glob("snapshot-*.db"))) == 1
+            config = control_plane.kubectl("get", "configmap", "kubeadm-config", "-n", "kube-system", "-o", "yaml")
+            assert f"kubernetesVersion: {NEW}" in config
+            assert node.machine.read().images
+
+
 async def kill_often(node: LabNode) -> None:
     """Each daemon gets a few seconds to live; the lab's supervisor starts the next one."""
     while True:
@@ -213,7 +250,7 @@ async def test_a_second_daemon_on_the_node_says_so_and_ends(
     name = f"w-{secrets.token_hex(3)}"
     with Registry() as registry, Run.open("tests") as run:
         stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
-        async with a_worker(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
+        async with a_node(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
             await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
             second = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "kube_upgrade.upgraded", "-c", str(node.machine.root / CONFIG),
@@ -230,6 +267,6 @@ async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, t
     name = f"w-{secrets.token_hex(3)}"
     with Registry() as registry, Run.open("tests") as run:
         stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
-        async with a_worker(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
+        async with a_node(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
             await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
             assert 0 < resident_kib(node.daemon.pid) <= 45 * 1024
