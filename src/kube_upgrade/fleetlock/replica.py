@@ -50,7 +50,7 @@ class Replica:
             paths.leases(settings.namespace),
             type=LockLease,
             value=_itself,
-            params={"labelSelector": wire.KIND_LABEL},
+            params={"labelSelector": ",".join(f"{key}={value}" for key, value in wire.LABELS.items())},
             on_change=self._lock_changed,
         )
         self.service = LockService(

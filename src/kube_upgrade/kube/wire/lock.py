@@ -18,6 +18,7 @@ from kube_upgrade.kube.wire.node import time_or_none, time_text
 from kube_upgrade.model.lock import Holder, LockGroup, Turn
 
 PREFIX = "fleetlock.kube-upgrade.heathcliff.eu/"
+LABELS = {"app.kubernetes.io/managed-by": "fleetlock"}
 KIND_LABEL = PREFIX + "lock"  # `group` or `turn`
 GROUP = PREFIX + "group"  # the group's name: object names can't carry every group name
 HOLDERS = PREFIX + "holders"  # JSON list
@@ -114,7 +115,7 @@ def write_turn(turn: Turn | None, namespace: str, revision: str) -> LockLease:
 
 
 def _meta(namespace: str, name: str, kind: str, revision: str, notes: dict[str, str]) -> ObjectMeta:
-    labels = {"app.kubernetes.io/managed-by": "fleetlock", KIND_LABEL: kind}
+    labels = {**LABELS, KIND_LABEL: kind}
     return ObjectMeta(name=name, namespace=namespace, resource_version=revision, labels=labels, annotations=notes)
 
 
