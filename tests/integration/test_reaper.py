@@ -1,0 +1,154 @@
+"""Whatever way a run's owner ends, its processes and its folder are gone soon after, and nobody else's are touched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kube_upgrade.lab import proc
+from kube_upgrade.lab.runs import RECORD, Run
+from support import run_owner
+
+WITHIN = 5.0  # seconds, the lab's promise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A running run_owner.py and what it said."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+    reaper: int
+    pids: list[int]
+
+    def left(self) -> list[proc.Seen]:
+        """What still belongs to its run."""
+        return [seen for pid in self.pids if (seen := proc.see(pid)) is not None and not seen.zombie] + proc.belonging(
+            {}, str(self.folder)
+        )
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def owner(base: Path) -> Iterator[Owner]:
+    """An owner with three processes; what a failing test leaves is ended."""
+    process = subprocess.Popen(
+        [sys.executable, run_owner.__file__, str(base)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        started = Owner(process=process, folder=Path(said["folder"]), reaper=said["reaper"], pids=said["pids"])
+        assert len(started.left()) > 3
+        yield started
+        process.kill()
+    proc.end({}, str(started.folder))
+
+
+@pytest.fixture
+def foreigner() -> Iterator[int]:
+    """A process that belongs to no run."""
+    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as process:
+        yield process.pid
+        process.kill()
+
+
+def until(true: Callable[[], bool], seconds: float = WITHIN) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_kill_9_of_the_owner_leaves_nothing_after_5_seconds(owner: Owner) -> None:
+    owner.process.kill()
+    assert until(lambda: not owner.left() and not owner.folder.exists()), (owner.left(), owner.folder.exists())
+    assert until(lambda: proc.see(owner.reaper) is None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_reaper_outlives_what_is_sent_to_it_and_works(owner: Owner, number: signal.Signals) -> None:
+    os.kill(owner.reaper, number)
+    owner.process.kill()
+    assert until(lambda: not owner.left() and not owner.folder.exists())
+
+
+def test_an_owner_that_ends_by_itself_leaves_nothing(owner: Owner) -> None:
+    assert owner.process.stdin is not None
+    owner.process.stdin.close()
+    assert until(lambda: not owner.left() and not owner.folder.exists())
+
+
+def test_what_a_killed_reaper_left_the_next_run_sweeps(owner: Owner, base: Path) -> None:
+    os.kill(owner.reaper, signal.SIGKILL)
+    owner.process.kill()
+    owner.process.wait()
+    assert until(lambda: proc.see(owner.reaper) is None)
+    assert owner.left(), "nobody has ended them yet"
+    with Run.open("next", base=base) as run:
+        assert run.swept == [owner.folder]
+        assert not owner.left()
+        assert not owner.folder.exists()
+
+
+def test_a_run_whose_owner_lives_is_not_swept_even_without_its_reaper(owner: Owner, base: Path) -> None:
+    os.kill(owner.reaper, signal.SIGKILL)
+    with Run.open("next", base=base) as run:
+        assert run.swept == []
+    assert owner.folder.exists()
+    assert all(proc.see(pid) for pid in owner.pids)
+
+
+def test_a_pid_that_is_used_again_is_never_hit(base: Path, foreigner: int) -> None:
+    """A record that names the foreigner's pid with an earlier start time, as after a reuse."""
+    seen = proc.see(foreigner)
+    assert seen is not None
+    left = base / "left-123456"
+    left.mkdir(parents=True)
+    entries = [{who: [foreigner, seen.started - 1]} for who in ("owner", "reaper", "group")]
+    (left / RECORD).write_text("\n".join(json.dumps(entry) for entry in entries))
+    with Run.open("next", base=base) as run:
+        assert run.swept == [left]
+    assert proc.see(foreigner) == seen
+
+
+def test_a_folder_without_a_whole_record_is_swept_and_hits_nobody(base: Path, foreigner: int) -> None:
+    left = base / "left-123456"
+    left.mkdir(parents=True)
+    (left / RECORD).write_text(f'{{"group": [{foreigner}')
+    with Run.open("next", base=base) as run:
+        assert run.swept == [left]
+    assert proc.see(foreigner) is not None
+
+
+def test_a_kept_folder_stays_and_its_processes_do_not(base: Path) -> None:
+    with Run.open("kept", base=base, keep=True) as run:
+        child = subprocess.Popen(["/bin/sleep", "600"], env=run.environment(), start_new_session=True)
+        run.adopt(child.pid)
+    assert child.wait() == -signal.SIGTERM
+    assert run.folder.is_dir()
+    with Run.open("next", base=base) as later:
+        assert later.swept == []
+    assert run.folder.is_dir()
+
+
+def test_closing_after_the_reaper_was_killed_cleans_up_too(base: Path) -> None:
+    with Run.open("orphan", base=base) as run:
+        os.kill(run.reaper_pid, signal.SIGKILL)
+        child = subprocess.Popen(["/bin/sleep", "600"], env=run.environment(), start_new_session=True)
+        run.adopt(child.pid)
+    assert child.wait() == -signal.SIGTERM
+    assert not run.folder.exists()
