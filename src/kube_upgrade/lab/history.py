@@ -33,6 +33,21 @@ class History:
         """The revisions merged by resourceVersion: both kinds live in one etcd, so this order is total."""
         return tuple(sorted(self.revisions, key=lambda revision: revision.number))
 
+    def began(self) -> datetime | None:
+        """When the first plan was seen: what happens to nodes before is none of the run's business."""
+        return next((each.at for each in self.in_order() if isinstance(each.subject, Plan)), None)
+
+    def baseline(self) -> dict[str, Node]:
+        """Each node as the run found it: as it was before the first plan, or at its first boot if it came later."""
+        found: dict[str, Node] = {}
+        planned = False
+        for revision in self.in_order():
+            if isinstance(revision.subject, Plan):
+                planned = True
+            elif not planned or not (known := found.get(revision.subject.name)) or not known.boot_id:
+                found[revision.subject.name] = revision.subject
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:

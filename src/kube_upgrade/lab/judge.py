@@ -58,26 +58,23 @@ class Verdict:
 def judge(history: History) -> Verdict:
     """Read the whole history once, in order. A gap makes a good end unproven; a breach stays a breach."""
     world, breaches, worst, number = World(), list[Breach](), Counter[str](), 0
-    first: dict[str, Node] = {}
     for revision in history.in_order():
         before, world, number = world, world.after(revision), revision.number
         breaches.extend(_breaches(before, world, revision))
-        if isinstance(revision.subject, Node):
-            first.setdefault(revision.subject.name, revision.subject)
         for group, out in _unavailable(world):
             worst[group] = max(worst[group], out)
-    breaches.extend(unproven(first, world, number))
+    breaches.extend(unproven(history.baseline(), world, number))
     return Verdict(
         result=_result(breaches, history.gaps), breaches=tuple(breaches), gaps=history.gaps, worst_unavailable=worst
     )
 
 
-def unproven(first: Mapping[str, Node], world: World, number: int = 0) -> tuple[Breach, ...]:
+def unproven(baseline: Mapping[str, Node], world: World, number: int = 0) -> tuple[Breach, ...]:
     """Which nodes of the last world are not at the plan's target, with evidence; none means the work is done."""
     if not world.plans:
         return (Breach(Rule.PLAN_THERE, number, "no plan is there at the end"),)
     plan = min(world.plans.values(), key=lambda each: each.created)
-    lacks = ((name, _lacking(first.get(name, node), node, plan)) for name, node in sorted(world.nodes.items()))
+    lacks = ((name, _lacking(baseline.get(name, node), node, plan)) for name, node in sorted(world.nodes.items()))
     found = tuple(Breach(Rule.NODE_PROVEN, number, f"{name} {lack}") for name, lack in lacks if lack)
     return found if world.nodes else (Breach(Rule.NODE_PROVEN, number, "no node is there at the end"),)
 

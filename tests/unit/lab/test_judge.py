@@ -198,3 +198,9 @@ def test_a_completed_order_needs_no_claim() -> None:
     """A node that an earlier run upgraded keeps its annotations."""
     story = begin("w-1").node("w-1", order=Order(version=OLD), report=Report(status=NodeStatus.COMPLETED))
     assert {breach.rule for breach in judge(story.history()).breaches} == {Rule.NODE_PROVEN}
+
+
+def test_a_node_that_registered_without_a_boot_id_has_not_been_rebooted_by_reporting_its_first() -> None:
+    story = Story().node("w-1", boot_id="").node("w-1", kubelet=NEW)
+    story.add(story.plan).node("w-1", boot_id="boot-1")
+    assert "w-1 has not been rebooted" in {breach.message for breach in judge(story.history()).breaches}
