@@ -112,7 +112,7 @@ async def running(
     assert daemons.stdout is not None
     await daemons.stdout.readline()
     with (plane.folder / "controller.log").open("ab") as log:
-        argv = [sys.executable, "-m", "kube_upgrade.controller.main", "--kubeconfig", str(plane.admin_kubeconfig)]
+        argv = [sys.executable, "-m", "kube_upgrade.controller", "--kubeconfig", str(plane.admin_kubeconfig)]
         argv += ["--namespace", "default", "--listen", "127.0.0.1:0", "--log-level", "warn"]
         controller = await asyncio.create_subprocess_exec(*argv, stderr=log)
     try:

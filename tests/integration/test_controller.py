@@ -59,7 +59,7 @@ async def controllers(
     plane: ControlPlane, namespace: str, count: int = 1
 ) -> AsyncIterator[list[asyncio.subprocess.Process]]:
     """Replicas that end with the test."""
-    argv = [sys.executable, "-m", "kube_upgrade.controller.main", "--namespace", namespace]
+    argv = [sys.executable, "-m", "kube_upgrade.controller", "--namespace", namespace]
     argv += ["--kubeconfig", str(plane.admin_kubeconfig), "--listen", "127.0.0.1:0"]
     running = [await asyncio.create_subprocess_exec(*argv, "--identity", f"replica-{n}") for n in range(count)]
     try:

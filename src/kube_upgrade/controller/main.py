@@ -75,7 +75,3 @@ def _stop_on_signal() -> None:
         raise RuntimeError("no task to stop")
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,93 @@
+"""kube-upgrade lab: a whole cluster on this machine goes one minor up, judged from outside."""
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from kube_upgrade.lab import data
+from kube_upgrade.lab.binaries import NoBinaries
+from kube_upgrade.lab.cluster import PROGRAMS, Lab, LabFailed, Wishes, run_lab
+from kube_upgrade.lab.outcome import EXIT, Outcome
+from kube_upgrade.lab.processes import StartFailed
+from kube_upgrade.lab.runs import RunError
+from kube_upgrade.lab.scenario import BadScenario, Scenario, adapt, load
+from kube_upgrade.lab.show import Show
+
+USAGE = 2
+BROKEN = 4  # the lab could not be set up: no word on the upgrade
+
+Program = StrEnum("Program", {name.upper().replace("-", "_"): name for name in PROGRAMS})  # type: ignore[misc]
+
+
+class Output(StrEnum):
+    """Forms of the result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def lab(
+    control_planes: Annotated[int | None, typer.Option(help="Number of control planes [scenario's: 3].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of workers [scenario's: 3].")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Version the cluster has [v1.36.3].")] = None,
+    target: Annotated[str | None, typer.Option("--to", help="Version the plan asks for [v1.37.2].")] = None,
+    scenario: Annotated[Path | None, typer.Option(help="A file like those in scenarios/ [default.yaml].")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C, and its folder.")] = False,
+    without: Annotated[Program | None, typer.Option(help="Start all but this program, and say what it needs.")] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="Form of the result on stdout.")] = Output.TEXT,
+) -> None:
+    """Upgrade a cluster on this machine: a real etcd and kube-apiserver, simulated hosts, every program ours.
+
+    Ends with 0 where the judge saw every bound held and every node proven at the target; 1 failed, 3 unproven
+    (a watch was lost), 2 wrong options, 4 the lab itself could not run.
+    """
+    try:
+        path = scenario or data.folder("scenarios") / "default.yaml"
+        wanted = adapt(load(path), control_planes=control_planes, workers=workers, start=start, target=target)
+    except (BadScenario, FileNotFoundError) as bad:
+        _leave(str(bad), USAGE)
+    raise typer.Exit(EXIT[_run(wanted, keep=keep, without=without, output=output).result])
+
+
+def _run(wanted: Scenario, *, keep: bool, without: str | None, output: Output) -> Outcome:
+    talk = sys.stderr if output is Output.JSON else sys.stdout
+
+    def announce(ready: Lab) -> None:
+        print(f"kubeconfig: {ready.plane.admin_kubeconfig}", file=talk)
+        if without:
+            print(json.dumps(ready.hand_over(), indent=2), file=talk, flush=True)
+        if output is Output.TEXT:
+            _kubectl(ready, "nodes")
+
+    def conclude(done: Lab, outcome: Outcome) -> None:
+        if output is Output.TEXT:
+            _kubectl(done, "plan")
+            _kubectl(done, "nodes")
+            print(f"\n{outcome.text()}", flush=True)
+        else:
+            print(json.dumps(outcome.to_json()), flush=True)
+        if keep:
+            print(f"kept: {done.run.folder}; Ctrl-C ends the cluster", file=sys.stderr)
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # taken down like Ctrl-C: orderly
+    wishes = Wishes(scenario=wanted, show=Show(), keep=keep, without=without, announce=announce, conclude=conclude)
+    try:
+        return run_lab(wishes)
+    except (LabFailed, StartFailed, NoBinaries, RunError) as error:
+        _leave(str(error), BROKEN)
+
+
+def _kubectl(ready: Lab, what: str) -> None:
+    print(f"\n$ kubectl get {what}", flush=True)
+    print(ready.plane.kubectl("get", what), end="", flush=True)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(f"kube-upgrade: {message}", file=sys.stderr)
+    raise typer.Exit(code)

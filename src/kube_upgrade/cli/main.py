@@ -1,0 +1,27 @@
+"""The argument tree, and nothing else."""
+
+from importlib.metadata import version as installed
+
+import typer
+
+from kube_upgrade.cli.commands.lab import lab
+
+app = typer.Typer(
+    name="kube-upgrade",
+    help="Automatic, safe upgrades of kubeadm clusters whose nodes run Fedora CoreOS.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command(name="lab")(lab)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(installed("kube-upgrade"))
+
+
+def main() -> None:
+    """Entry point of `kube-upgrade` and `kubectl kube-upgrade`."""
+    app()

@@ -1,0 +1,103 @@
+"""Controller and lock server as local processes, under exactly the service accounts that deploy/base gives them."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kube_upgrade.kube.api import Api
+from kube_upgrade.lab.access import service_account_token, write_kubeconfig
+from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.processes import Service, free_port
+from kube_upgrade.lab.runs import Run
+
+NAMESPACE = "kube-upgrade"
+CONTROLLER, LOCKS = "upgrade-controller", "fleetlock"
+READY_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Programs:
+    """The two, as far as they run here; `--without` leaves one out."""
+
+    run: Run
+    plane: ControlPlane
+    lock_port: int = field(default_factory=free_port)
+    services: dict[str, Service] = field(default_factory=dict)
+    _ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lock_url(self) -> str:
+        """Where nodes find the lock server, ours or an outside replacement."""
+        return f"http://127.0.0.1:{self.lock_port}"
+
+    def kubeconfig(self, name: str) -> Path:
+        """Of this program's service account."""
+        return self.run.folder / "programs" / f"{name}.conf"
+
+    async def prepare(self, api: Api) -> None:
+        """Kubeconfigs with tokens of the service accounts, for programs of ours and for replacements."""
+        for name in (CONTROLLER, LOCKS):
+            token = await service_account_token(api, NAMESPACE, name)
+            write_kubeconfig(self.kubeconfig(name), self.plane.admin_kubeconfig, NAMESPACE, name, token)
+
+    def start_locks(self, slots: Mapping[str, int]) -> None:
+        """The lock server with the config of deploy/base, listening here, with the scenario's slots."""
+        base = yaml.safe_load(self._config_map())
+        groups = base.get("groups", {}) | {name: {"slots": number} for name, number in slots.items()}
+        config = base | {
+            "server": {"listen": f"127.0.0.1:{self.lock_port}"},
+            "kubernetes": {"kubeconfig": str(self.kubeconfig(LOCKS))},
+            "groups": groups,
+        }
+        path = self.run.folder / "programs" / "fleetlock.yaml"
+        path.write_text(yaml.safe_dump(config))
+        self._start(LOCKS, ["-m", "kube_upgrade.fleetlock", "--config", path], self.lock_port)
+
+    def start_controller(self) -> None:
+        """One replica; it waits for the Lease and for all its watches."""
+        port = free_port()
+        argv: list[str | Path] = ["-m", "kube_upgrade.controller", "--kubeconfig", self.kubeconfig(CONTROLLER)]
+        argv += ["--namespace", NAMESPACE, "--listen", f"127.0.0.1:{port}"]
+        self._start(CONTROLLER, argv, port)
+
+    def wait_ready(self) -> None:
+        """Return when all that run here say so. Raises StartFailed."""
+        for name, service in self.services.items():
+            port = self._ports[name]
+            service.wait(lambda port=port: _ready(port), seconds=READY_SECONDS)  # type: ignore[misc]
+
+    def restart(self, name: str) -> None:
+        """kill -9 and start again, as Kubernetes does with a container that died."""
+        self.services[name].stop(kill=True)
+        self.services[name].start()
+
+    def dead(self) -> list[str]:
+        """Programs that have ended by themselves."""
+        return [name for name, service in self.services.items() if not service.alive]
+
+    def _config_map(self) -> str:
+        text = self.plane.kubectl("get", "configmap", LOCKS, "--namespace", NAMESPACE, "--output", "yaml")
+        found: dict[str, Any] = yaml.safe_load(text)
+        return str(found["data"]["config.yaml"])
+
+    def _start(self, name: str, argv: list[str | Path], port: int) -> None:
+        service = Service(self.run, name, [sys.executable, *argv], self.run.folder / "programs" / f"{name}.log")
+        service.start()
+        self.services[name] = service
+        self._ports[name] = port
+
+
+def _ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
