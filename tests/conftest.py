@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from kube_upgrade.lab.binaries import Binaries, NoBinaries, find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane, KubectlFailed
@@ -58,6 +59,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             config.stash[binaries_key] = find_or_make()
         except NoBinaries as failure:
             pytest.exit(str(failure), returncode=1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> Iterator[None]:
+    """What one test sets for the whole process (level, format) is gone before the next."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

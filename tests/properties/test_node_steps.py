@@ -24,7 +24,7 @@ outages = st.lists(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _quiet() -> None:
     logs.configure("error")
 
