@@ -46,9 +46,14 @@ def find_path(seen: ClusterSnapshot) -> Path:
 
 
 def api_servers(seen: ClusterSnapshot) -> dict[str, KubeVersion | None]:
-    """Version of the API server on each control-plane node; None where its mirror pod does not show one."""
+    """Version of the API server on each control-plane node; None where its mirror pod does not show one.
+
+    kubeadm takes the pod of a claimed node away for a moment: then its kubelet tells, which is never newer.
+    """
     pods = {pod.node: pod.version for pod in seen.static_pods if pod.component == "kube-apiserver"}
-    return {node.name: pods.get(node.name) for node in seen.nodes if node.control_plane}
+    claimed = {claim.node for claim in seen.plan.status.claims}
+    known = {node.name: node.kubelet for node in seen.nodes if node.control_plane and node.name in claimed}
+    return {node.name: pods.get(node.name) or known.get(node.name) for node in seen.nodes if node.control_plane}
 
 
 def too_far(plan: Plan, node: Node, hop: KubeVersion) -> Hold | None:

@@ -6,7 +6,7 @@ import pytest
 
 from kube_upgrade.core.rollout.path import find_path, too_far
 from kube_upgrade.model.status import Reason
-from support.builders import a_cluster, a_node, a_plan, replaced, seen, static_pods, v
+from support.builders import a_claim, a_cluster, a_node, a_plan, replaced, seen, static_pods, v
 
 
 def way(at: str, to: str, *via: str, **changed: Any) -> tuple[str, ...] | str:
@@ -139,3 +139,15 @@ def test_a_kubelet_without_a_version_is_not_touched() -> None:
 
 def test_another_major_is_out_of_every_bound() -> None:
     assert refused("v1.37.2", "v2.0.0", workers_skip_hops=True) == Reason.MINOR_SKIPPED
+
+
+def test_the_pod_of_a_node_under_upgrade_may_be_missing_for_a_moment() -> None:
+    """kubeadm replaces static pods one by one: that is no reason to say that the way is unknown."""
+    nodes = a_cluster()
+    others = [pod for node in nodes[1:3] for pod in static_pods(node.name)]
+    claimed = a_plan(claims=[a_claim(nodes[0])])
+
+    assert find_path(seen(*nodes, pods=others, plan=claimed)).problem is None
+    unclaimed = find_path(seen(*nodes, pods=others)).problem
+    assert unclaimed is not None
+    assert unclaimed.reason is Reason.VERSION_UNKNOWN
