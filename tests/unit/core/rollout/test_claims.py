@@ -203,14 +203,6 @@ def test_a_failed_node_is_taken_back_for_a_corrected_version() -> None:
     assert "w-1" in withdrawals(control_planes_done(a_node("w-1", **said(NodeStatus.ERROR)), plan=plan))
 
 
-def test_an_order_stands_while_a_restarting_control_plane_shows_no_pod() -> None:
-    """A kubelet that restarts takes its mirror pods away for a moment: nothing was refused, nothing is taken back."""
-    shown = [pod for name in ("cp-1", "cp-2") for pod in static_pods(name, NEW)]
-    snapshot = replace(control_planes_done(a_node("w-1", **said()), plan=CLAIMED), static_pods=tuple(shown))
-
-    assert withdrawals(snapshot) == {}
-
-
 def test_an_order_is_withdrawn_from_a_node_that_a_person_puts_on_hold() -> None:
     assert "w-1" in withdrawals(control_planes_done(a_node("w-1", hold="mine", **said()), plan=CLAIMED))
 
