@@ -1,8 +1,8 @@
 """Refuses snapshots that no cluster could show: a test on fantasy proves nothing.
 
 What stays allowed is everything that weather, people and other programs can bring about: claims for nodes that are
-gone or proven before they began (by another replica's clock), orders nobody claimed, mirror pods of deleted nodes,
-versions out of order.
+gone, claims proven before they began (by another replica's clock), orders nobody claimed, mirror pods of deleted
+nodes, versions out of order.
 """
 
 from collections import Counter

@@ -1,0 +1,104 @@
+"""One leader that may die after any request, in any weather: the bounds hold at every revision, and it ends.
+
+The bounds are support/bounds.py's, checked as each write lands; they share no rule with the controller.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import event, given, note
+from hypothesis import strategies as st
+
+from kube_upgrade.core.rollout.decide import decide
+from kube_upgrade.model.action import Decision
+from support.bounds import Bounds
+from support.weather import ACTS, Act, act, clear_up, worlds
+from support.world import World, carry_out
+
+CALM = ["step", "all step", "time"]
+which, how = st.integers(0, 9), st.integers(0, 7)
+# The leader and the daemons get most of the turns, else little is under way when the weather comes.
+names = st.sampled_from(["lead"] * 12 + ["all step"] * 6 + ["step"] * 6 + sorted(ACTS))
+acts = st.lists(st.tuples(names, which, how), min_size=20, max_size=80)
+calm_acts = st.lists(st.tuples(st.sampled_from(["lead", *CALM]), which, how), min_size=20, max_size=120)
+
+
+def lead(world: World, bounds: Bounds, requests: int | None = None) -> Decision:
+    """One look, and what follows from it until the process dies after so many requests."""
+    seen = world.snapshot()
+    decision = decide(seen)
+    bounds.seen_by = seen
+    for number, done in enumerate(carry_out(world, seen, decision), 1):
+        note(f"  {done}")
+        if number == requests:
+            break
+    bounds.seen_by = None
+    return decision
+
+
+def perform(world: World, bounds: Bounds, script: list[Act]) -> None:
+    for name, node, variant in script:
+        note(f"{world.now:%H:%M:%S} {name} {node} {variant}")
+        if name == "lead":
+            lead(world, bounds, requests=variant or None)
+        else:
+            act(world, name, node, variant)
+        world.now += timedelta(seconds=1)
+
+
+def come_to_rest(world: World, bounds: Bounds, rounds: int = 600) -> Decision:
+    """Let the controller and all daemons go on until nothing moves and nothing will."""
+    for _ in range(rounds):
+        decision = lead(world, bounds)
+        moved = [said for name in sorted(world.machines) if (said := world.machines[name].step())]
+        world.now += timedelta(seconds=1)
+        if decision.actions or moved:
+            continue
+        if decision.wake_at is None:
+            return decision
+        world.now = max(world.now, decision.wake_at)
+    raise AssertionError(f"no rest after {rounds} rounds: {world.plan.status}")
+
+
+@given(worlds(), acts)
+def test_bounds_hold_in_any_weather_and_it_converges_when_nothing_is_held(world: World, script: list[Act]) -> None:
+    bounds = Bounds(world)
+    perform(world, bounds, script)
+    event(f"orders before it cleared up: {min(len(bounds.orders), 3)}")
+    clear_up(world)
+    come_to_rest(world, bounds)
+    assert world.plan.status.summary == "Complete", world.plan.status
+    assert all(node.kubelet == world.plan.version and not node.unschedulable for node in world.nodes.values())
+
+
+@given(worlds(), calm_acts)
+def test_without_bad_weather_no_node_is_taken_out_twice(world: World, script: list[Act]) -> None:
+    """Once per hop at most, and never without having been claimed."""
+    bounds = Bounds(world)
+    perform(world, bounds, script)
+    come_to_rest(world, bounds)
+    assert world.plan.status.summary == "Complete"
+    assert len(bounds.orders) == len(set(bounds.orders))
+    assert len(world.plan.status.history) == 1
+
+
+@given(worlds(), acts)
+def test_where_nothing_can_happen_any_more_somebody_reads_why(world: World, script: list[Act]) -> None:
+    bounds = Bounds(world)
+    perform(world, bounds, script)
+    decision = come_to_rest(world, bounds)
+    degraded = any(each.type == "Degraded" and each.status for each in decision.status.conditions)
+    assert decision.status.summary == "Complete" or decision.holds or degraded, decision.status
+
+
+@given(worlds(), acts)
+def test_a_decision_is_total_and_repeats_itself(world: World, script: list[Act]) -> None:
+    bounds = Bounds(world)
+    perform(world, bounds, script)
+    seen = world.snapshot()
+    decision = decide(seen)
+    assert decide(seen) == decision
+    settled = replace(seen, plan=replace(seen.plan, status=decision.status))
+    assert decide(settled).status.conditions == decide(settled).status.conditions
+    counts = decision.status.nodes
+    assert counts.total == counts.completed + counts.in_flight + counts.failed + counts.waiting

@@ -1,0 +1,122 @@
+"""Two controllers at once, each pausable between look, claim, second look and every single order (design: 2.4, ADR 2).
+
+Lease election makes this rare; only compare-and-swap makes it harmless. Each leader's copy of the API lags behind by
+as much as hypothesis likes, for plans and for nodes alike, and their clocks differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hypothesis import event, given, note
+from hypothesis import strategies as st
+
+from kube_upgrade.core.rollout.decide import decide
+from kube_upgrade.model.snapshot import ClusterSnapshot
+from support.bounds import Bounds
+from support.weather import ACTS, Act, act, clear_up, worlds
+from support.world import World, carry_out
+
+SKEW = timedelta(seconds=20)  # how far the second leader's clock is ahead
+
+
+@dataclass
+class Leader:
+    """A controller that believes it leads. Its copy only ever moves forward."""
+
+    world: World
+    bounds: Bounds
+    clock: timedelta
+    at: int = 0  # index of the state that its copy shows
+    seen: ClusterSnapshot | None = None
+    doing: Iterator[str] | None = None
+
+    def look(self, lag: int) -> None:
+        """Read a state that is `lag` writes old, or what it knew already, and decide; what was under way is dropped."""
+        self.at = max(self.at, len(self.world.states) - 1 - lag)
+        state = self.world.states[self.at]
+        self.seen = self.world.snapshot(plan=state, nodes=state, clock=self.clock)
+        self.doing = carry_out(self.world, self.seen, decide(self.seen))
+
+    def go_on(self, requests: int) -> None:
+        """So many more requests of what it decided, however long ago that was."""
+        for _ in range(requests):
+            if self.doing is None:
+                return
+            self.bounds.seen_by = self.seen
+            done = next(self.doing, None)
+            self.bounds.seen_by = None
+            note(f"  {done}")
+            if done is None:
+                self.doing = None
+
+    def finish(self) -> None:
+        self.go_on(100)
+
+
+which, how = st.integers(0, 9), st.integers(0, 7)
+LEADING = ["look A", "look B", "go on A", "go on B", "finish A", "finish B", "turn A", "turn B"]
+# Fresh or slightly old looks are frequent enough for both to act; weather is what changes under their feet.
+names = st.sampled_from(LEADING * 4 + ["step", "all step"] * 6 + sorted(ACTS))
+acts = st.lists(st.tuples(names, which, how), min_size=30, max_size=100)
+edits = ["pause", "version", "group", "budget", "reborn", "sick", "cordon", "hold"] + ["step", "all step"] * 4
+focused = st.lists(st.tuples(st.sampled_from(LEADING * 3 + edits), which, how), min_size=30, max_size=100)
+
+
+def perform(world: World, script: list[Act]) -> tuple[Leader, Leader, Bounds]:
+    bounds = Bounds(world)
+    leaders = {"A": Leader(world, bounds, timedelta()), "B": Leader(world, bounds, SKEW)}
+    for name, node, variant in script:
+        note(f"{world.now:%H:%M:%S} {name} {node} {variant}")
+        match name.rpartition(" "):
+            case ("look", _, who) if who in leaders:
+                leaders[who].look(lag=max(0, variant - 2) * node)
+            case ("turn", _, who) if who in leaders:
+                leaders[who].look(lag=0)
+                leaders[who].finish()
+            case ("go on", _, who) if who in leaders:
+                leaders[who].go_on(1 + variant % 2)
+            case ("finish", _, who) if who in leaders:
+                leaders[who].finish()
+            case _:
+                act(world, name, node, variant)
+        world.now += timedelta(seconds=1)
+    return leaders["A"], leaders["B"], bounds
+
+
+def come_to_rest(world: World, leaders: tuple[Leader, Leader], rounds: int = 600) -> None:
+    """Both go on, with current copies, until nothing moves and nothing will."""
+    for leader in leaders:
+        leader.finish()
+    for number in range(rounds):
+        leader = leaders[number % 2]
+        before = world.state.revision
+        leader.look(lag=0)
+        leader.finish()
+        for name in sorted(world.machines):
+            world.machines[name].step()
+        world.now += timedelta(seconds=1)
+        if world.plan.status.summary == "Complete" and world.state.revision == before:
+            return
+        if world.state.revision == before and leader.seen and (wake := decide(leader.seen).wake_at):
+            world.now = max(world.now, wake - leader.clock)
+    raise AssertionError(f"no end after {rounds} rounds: {world.plan.status}")
+
+
+def holds_and_converges(world: World, script: list[Act]) -> None:
+    a, b, bounds = perform(world, script)
+    event(f"orders by then: {min(len(bounds.orders), 3)}")
+    clear_up(world)
+    come_to_rest(world, (a, b))
+    assert all(node.kubelet == world.plan.version for node in world.nodes.values())
+
+
+@given(worlds(), acts)
+def test_two_leaders_in_any_weather_hold_the_bounds_and_converge(world: World, script: list[Act]) -> None:
+    holds_and_converges(world, script)
+
+
+@given(worlds(), focused)
+def test_two_leaders_while_the_plan_is_edited_hold_the_bounds_and_converge(world: World, script: list[Act]) -> None:
+    """Only what concerns claims and orders: version, pause, groups, budgets, nodes that come and go."""
+    holds_and_converges(world, script)
