@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from cronsim import CronSim
 
@@ -31,13 +32,9 @@ def next_freeze(freezes: Iterable[Freeze], now: datetime) -> datetime | None:
 
 def _open_until(window: Window, now: datetime) -> datetime | None:
     # A window opened at the latest start that is not after now. Looking back by the duration finds every one.
-    local = (now - window.duration).astimezone(window.zone)
-    ends = []
-    for start in _starts(window, local):
-        if start > now:
-            break
-        ends.append(start + window.duration)
-    return next((end for end in reversed(ends) if end > now), None)
+    since = (now - window.duration).astimezone(window.zone)
+    started = list(takewhile(lambda start: start <= now, _starts(window, since)))
+    return started[-1] + window.duration if started else None
 
 
 def _next_start(window: Window, now: datetime) -> datetime | None:
@@ -45,8 +42,9 @@ def _next_start(window: Window, now: datetime) -> datetime | None:
 
 
 def _starts(window: Window, after: datetime) -> Iterable[datetime]:
-    """Starts strictly after `after`, as moments with an offset: durations are then counted in real time."""
-    for start in CronSim(window.schedule, after):
-        moment = start.astimezone(UTC)
-        if moment > after:  # where the clock goes back, the schedule's wall time may lie behind us
-            yield moment
+    """Starts strictly after `after`, as moments with an offset: durations are then counted in real time.
+
+    Where the clock goes back, the schedule's wall time may lie behind `after`: that start is over.
+    """
+    moments = (start.astimezone(UTC) for start in CronSim(window.schedule, after))
+    return (moment for moment in moments if moment > after)
