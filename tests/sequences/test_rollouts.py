@@ -94,9 +94,9 @@ def three_minors_workers_skip(seed: int | None = None) -> Story:
 
 
 def window_closes_midway(seed: int | None = None) -> Story:
-    """The window ends while cp-2 is drained: it is given back, and the next night goes on with it."""
-    world = World(a_plan(windows=(a_window("30 7 * * *", hours=0.5 + 90 / 3600),)), a_cluster(2, 1))
-    world.machines["cp-2"].slow = 2
+    """cp-2's pods will not go until the window is too short: it is given back. The worker would not fit either."""
+    world = World(a_plan(windows=(a_window("30 7 * * *", hours=0.5 + 150 / 3600),)), a_cluster(2, 1))
+    world.machines["cp-2"].slow = 8
     return Story(world, seed=seed)
 
 

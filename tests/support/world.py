@@ -10,7 +10,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kube_upgrade.core.rollout.decide import decide
-from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode, PublishStatus, WithdrawOrder
+from kube_upgrade.model.action import (
+    ConfigureNode,
+    Decision,
+    ForgetNode,
+    NodeAction,
+    OrderNode,
+    PublishStatus,
+    WithdrawOrder,
+)
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
@@ -18,8 +26,6 @@ from kube_upgrade.model.status import PlanStatus
 from kube_upgrade.model.version import KubeVersion
 from support.builders import NOW, a_drain, a_node, static_pods
 from support.consistency import checked
-
-Change = OrderNode | WithdrawOrder | ConfigureNode
 
 
 class Refused(Exception):
@@ -88,7 +94,7 @@ class World:
             raise Refused("plan")
         self._plan(status=status)
 
-    def apply(self, action: Change) -> None:
+    def apply(self, action: NodeAction) -> None:
         """PATCH of a Node with its resourceVersion. Raises Refused."""
         node = self.nodes.get(action.node)
         if node is None or node.resource_version != action.resource_version:
@@ -97,11 +103,14 @@ class World:
             case OrderNode():
                 order = Order(version=action.claim.version, kubeadm=action.kubeadm, start_before=action.start_before)
                 report = replace(node.report, status=NodeStatus.PENDING)
-                self.patch(node.name, order=order, report=report, config=_merged(node, action))
+                config = _merged(node, action)
+                self.patch(node.name, order=order, report=report, config=config, stage=None, os_updates="no")
             case WithdrawOrder():
                 self.patch(node.name, order=None, withdrawn=action.at)
             case ConfigureNode():
-                self.patch(node.name, config=_merged(node, action))
+                self.patch(node.name, config=_merged(node, action), **_told(node, action))
+            case ForgetNode():
+                self.patch(node.name, order=None, withdrawn=None, stage=None, os_updates=None, config={})
 
     # --- what people, kubelets and daemons do ---------------------------------------------------
 
@@ -156,6 +165,15 @@ class World:
 def _merged(node: Node, action: OrderNode | ConfigureNode) -> dict[str, str]:
     wanted = {**node.config, **action.config}
     return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _told(node: Node, action: ConfigureNode) -> dict[str, Any]:
+    until = action.os_updates
+    text = until.isoformat() if isinstance(until, datetime) else until
+    return {
+        "os_updates": node.os_updates if until is None else text,
+        "stage": None if action.unstage else action.stage or node.stage,
+    }
 
 
 @dataclass(slots=True)
@@ -272,7 +290,7 @@ def carry_out(world: World, seen: ClusterSnapshot, decision: Decision) -> Iterat
                 return
             yield "published"
     for action in decision.actions:
-        if isinstance(action, WithdrawOrder | ConfigureNode):
+        if isinstance(action, WithdrawOrder | ConfigureNode | ForgetNode):
             _try(world, action)
             yield f"patched {action.node}"
     orders = [action for action in decision.actions if isinstance(action, OrderNode)]
@@ -286,7 +304,7 @@ def carry_out(world: World, seen: ClusterSnapshot, decision: Decision) -> Iterat
             yield f"ordered {order.node}"
 
 
-def _try(world: World, action: Change) -> None:
+def _try(world: World, action: NodeAction) -> None:
     try:
         world.apply(action)
     except Refused:

@@ -11,11 +11,29 @@ from kube_upgrade.kube.wire import node as wire
 from kube_upgrade.kube.wire.node import NodeObject, time_text, to_node
 from kube_upgrade.kube.wire.plan import status_object, to_plan
 from kube_upgrade.kube.wire.schema import PlanObject
-from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode, PublishStatus, WithdrawOrder
+from kube_upgrade.model.action import (
+    ConfigureNode,
+    Decision,
+    ForgetNode,
+    NodeAction,
+    OrderNode,
+    PublishStatus,
+    WithdrawOrder,
+)
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.telemetry import logs
 
+NO = "no"
+# What a controller writes on a Node, but for the daemon's words and the settings, which are told by their prefix.
+CONTROLLERS_KEYS = (
+    wire.KUBERNETES_VERSION,
+    wire.KUBEADM,
+    wire.START_BEFORE,
+    wire.STAGE,
+    wire.OS_UPDATES,
+    wire.WITHDRAWN,
+)
 AT_ONCE = 32  # node patches under way: enough to keep an API server on two cores busy
 
 log = logs.logger("act")
@@ -34,9 +52,13 @@ class Actor:
         for action in decision.actions:
             if isinstance(action, PublishStatus) and not await self._publish(plan, action):
                 return False
-        patches = [action for action in decision.actions if isinstance(action, WithdrawOrder | ConfigureNode)]
+        patches = [action for action in decision.actions if not isinstance(action, PublishStatus | OrderNode)]
         orders = [action for action in decision.actions if isinstance(action, OrderNode)]
         return await self._each(patches) and await self._each(await self._still_claimed(plan, orders))
+
+    async def tidy(self, actions: Sequence[NodeAction]) -> bool:
+        """Actions on nodes that no plan stands behind. True where every guard held."""
+        return await self._each(actions)
 
     async def _publish(self, plan: Plan, action: PublishStatus) -> bool:
         try:
@@ -61,16 +83,16 @@ class Actor:
         claims = set(fresh.status.claims)
         return [order for order in orders if order.claim in claims]
 
-    async def _each(self, actions: Sequence[OrderNode | WithdrawOrder | ConfigureNode]) -> bool:
+    async def _each(self, actions: Sequence[NodeAction]) -> bool:
         turnstile = asyncio.Semaphore(AT_ONCE)
 
-        async def one(action: OrderNode | WithdrawOrder | ConfigureNode) -> bool:
+        async def one(action: NodeAction) -> bool:
             async with turnstile:
                 return await self._patch(action)
 
         return all(await asyncio.gather(*(one(action) for action in actions)))
 
-    async def _patch(self, action: OrderNode | WithdrawOrder | ConfigureNode) -> bool:
+    async def _patch(self, action: NodeAction) -> bool:
         node = self._nodes.get(action.node)
         _say(action)
         body = {"metadata": {"resourceVersion": action.resource_version, "annotations": annotations(action)}}
@@ -84,7 +106,7 @@ class Actor:
         return True
 
 
-def annotations(action: OrderNode | WithdrawOrder | ConfigureNode) -> Mapping[str, str | None]:
+def annotations(action: NodeAction) -> Mapping[str, str | None]:
     """The annotations that an action changes; None removes one."""
     match action:
         case OrderNode():
@@ -93,20 +115,33 @@ def annotations(action: OrderNode | WithdrawOrder | ConfigureNode) -> Mapping[st
                 wire.KUBEADM: action.kubeadm,
                 wire.STATUS: NodeStatus.PENDING,
                 wire.START_BEFORE: time_text(action.start_before) if action.start_before else None,
+                wire.STAGE: None,
+                wire.OS_UPDATES: NO,
                 **_config(action.config),
             }
         case WithdrawOrder():
             gone = dict.fromkeys((wire.KUBERNETES_VERSION, wire.KUBEADM, wire.START_BEFORE))
             return {**gone, wire.WITHDRAWN: time_text(action.at)}
         case ConfigureNode():
-            return _config(action.config)
+            return _config(action.config) | _told(action)
+        case ForgetNode():
+            return dict.fromkeys(CONTROLLERS_KEYS) | _config(dict.fromkeys(action.config))
+
+
+def _told(action: ConfigureNode) -> dict[str, str | None]:
+    changes: dict[str, str | None] = {}
+    if action.os_updates is not None:
+        changes[wire.OS_UPDATES] = NO if action.os_updates == "no" else time_text(action.os_updates)
+    if action.stage or action.unstage:
+        changes[wire.STAGE] = str(action.stage) if action.stage else None
+    return changes
 
 
 def _config(changes: Mapping[str, str | None]) -> dict[str, str | None]:
     return {wire.CONFIG + key: value for key, value in changes.items()}
 
 
-def _say(action: OrderNode | WithdrawOrder | ConfigureNode) -> None:
+def _say(action: NodeAction) -> None:
     match action:
         case OrderNode():
             version, kubeadm = str(action.claim.version), str(action.kubeadm)
@@ -114,4 +149,6 @@ def _say(action: OrderNode | WithdrawOrder | ConfigureNode) -> None:
         case WithdrawOrder():
             log.info("withdrawing the order", node=action.node, reason=action.reason)
         case ConfigureNode():
-            log.debug("configuring", node=action.node, keys=sorted(action.config))
+            log.debug("configuring", node=action.node, changes=sorted(annotations(action)))
+        case ForgetNode():
+            log.info("forgetting a node that no plan selects", node=action.node)

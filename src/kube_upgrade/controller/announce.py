@@ -20,12 +20,21 @@ def announcements(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announc
             case OrderNode():
                 note = f"upgrade to {action.claim.version} ordered (kubeadm upgrade {action.kubeadm})"
                 yield _about(nodes[action.node], "UpgradeOrdered", "Order", note)
+                yield from _outage(nodes, nodes[action.node])
             case WithdrawOrder():
                 yield _about(nodes[action.node], "UpgradeWithdrawn", "Withdraw", action.reason)
             case _:
                 pass  # status and settings speak for themselves
     yield from _ends(seen, decision, nodes)
     yield from _about_plan(seen.plan, decision)
+
+
+def _outage(nodes: dict[str, Node], node: Node) -> Iterator[Announcement]:
+    """With one or two members etcd has no quorum while one of them reboots."""
+    members = sum(each.control_plane for each in nodes.values())
+    if node.control_plane and members <= 2:
+        note = f"the API will be away while {node.name}, one of {members} control planes, is upgraded"
+        yield _about(node, "ApiOutageExpected", "Order", note, warning=True)
 
 
 def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> Iterator[Announcement]:

@@ -10,6 +10,7 @@ from kube_upgrade.controller.observe import World
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.rollout.decide import decide
+from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE
@@ -56,7 +57,11 @@ class Loop:
         started = time.monotonic()
         waits: list[float] = []
         now = self._clock()
-        for seen in await self._world.snapshots(now):
+        snapshots = await self._world.snapshots(now)
+        self._publisher.forget([seen.plan.name for seen in snapshots])
+        if not snapshots and not await self._actor.tidy(farewell(self._world.nodes.values(), now)):
+            waits.append(LOST_GUARD_PAUSE)
+        for seen in snapshots:
             decision = decide(seen)
             self._publisher.publish(seen, decision)
             held = await self._actor.carry_out(seen.plan, decision)

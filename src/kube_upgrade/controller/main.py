@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -45,17 +46,18 @@ async def run(settings: Settings) -> None:
         world = World(api, changed=changed.set, controller_node=settings.node)
         actor = Actor(api, plans=world.plans, nodes=world.nodes)
         recorder = Recorder(api, controller=REPORTER, instance=settings.identity)
-        probes = await serve_probes(settings.host, settings.port, alive=lambda: None, ready=world.out_of_touch)
+        publisher = Publisher(recorder.announce)
+        probes = await serve_probes(
+            settings.host, settings.port, alive=lambda: None, ready=world.out_of_touch, refresh=publisher.refresh
+        )
         log.info("starting", identity=settings.identity, namespace=settings.namespace)
         async with probes, asyncio.TaskGroup() as group:
             group.create_task(world.watch())
             group.create_task(recorder.run())
 
             async def act() -> None:
-                loop = Loop(
-                    world, actor, Publisher(recorder.announce), changed=changed, clock=lambda: datetime.now(UTC)
-                )
-                await loop.run()
+                publisher.forget()
+                await Loop(world, actor, publisher, changed=changed, clock=lambda: datetime.now(UTC)).run()
 
             group.create_task(_lead_for_ever(api, settings, act))
 
@@ -63,10 +65,8 @@ async def run(settings: Settings) -> None:
 async def _lead_for_ever(api: KubeApi, settings: Settings, body: Callable[[], Awaitable[None]]) -> None:
     """A lost lease leaves nothing behind: the next turn starts from a new snapshot."""
     while True:
-        try:
+        with suppress(LeaseLost):  # told by `lead` itself
             await lead(api, settings.namespace, LEASE, settings.identity, body)
-        except LeaseLost as lost:
-            log.warning("lost the lease", reason=str(lost))
 
 
 def _stop_on_signal() -> None:

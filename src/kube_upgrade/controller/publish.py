@@ -1,14 +1,16 @@
 """A decision in logs, metrics and Events: the same values that the status shows."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 from kube_upgrade.controller.announce import announcements
+from kube_upgrade.core.rollout.fleet import selecting
 from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.model.action import Decision
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Claim, Hold
 from kube_upgrade.telemetry import logs
-from kube_upgrade.telemetry.metrics import CLAIMS, HOLDS, NODES
+from kube_upgrade.telemetry.metrics import CLAIMS, HOLDS, NODE_SECONDS, NODES, OLDEST_CLAIM, STATES
 
 log = logs.logger("rollout")
 
@@ -19,6 +21,7 @@ class Publisher:
     def __init__(self, announce: Callable[[Announcement], None]) -> None:
         self._announce = announce
         self._holds: dict[str, Mapping[str, Hold]] = {}
+        self._last: dict[str, tuple[ClusterSnapshot, Decision]] = {}
 
     def publish(self, seen: ClusterSnapshot, decision: Decision) -> None:
         """Say it once."""
@@ -29,7 +32,19 @@ class Publisher:
             log.info("plan", plan=plan, summary=decision.status.summary)
         for said in announcements(seen, decision):
             self._announce(said)
-        _set_gauges(plan, seen, decision)
+        self._last[plan] = (seen, decision)
+
+    def refresh(self) -> None:
+        """Set the gauges to the last decision about each plan: when somebody asks, not at each turn."""
+        for gauge in (NODES, STATES, CLAIMS, HOLDS, OLDEST_CLAIM, NODE_SECONDS):
+            gauge.clear()
+        for seen, decision in self._last.values():
+            _set_gauges(seen, decision)
+
+    def forget(self, plans: Iterable[str] = ()) -> None:
+        """Only these plans are left; none of them when another replica led in between."""
+        self._last = {plan: self._last[plan] for plan in plans if plan in self._last}
+        self._holds = {plan: self._holds[plan] for plan in plans if plan in self._holds}
 
     def _log_claims(self, plan: str, old: tuple[Claim, ...], new: tuple[Claim, ...]) -> None:
         before, after = {claim.node for claim in old}, {claim.node for claim in new}
@@ -46,15 +61,27 @@ class Publisher:
         self._holds[plan] = holds
 
 
-def _set_gauges(plan: str, seen: ClusterSnapshot, decision: Decision) -> None:
-    status = decision.status
-    counts = {"completed": status.nodes.completed, "in_flight": status.nodes.in_flight}
-    counts |= {"failed": status.nodes.failed, "waiting": status.nodes.waiting}
-    for state, number in counts.items():
-        NODES.labels(plan, state).set(number)
-    CLAIMS.remove_by_labels({"plan": plan})
-    for group in seen.plan.groups:
-        CLAIMS.labels(plan, group.name).set(sum(claim.group == group.name for claim in status.claims))
-    HOLDS.remove_by_labels({"plan": plan})
+def _set_gauges(seen: ClusterSnapshot, decision: Decision) -> None:
+    plan, status = seen.plan.name, decision.status
+    counts = status.nodes
+    for state in ("completed", "in_flight", "failed", "waiting"):
+        STATES.labels(plan, state).set(getattr(counts, state))
+    for (group, phase), number in _phases(seen).items():
+        NODES.labels(plan, group, phase).set(number)
+    for group, number in Counter(claim.group for claim in status.claims).items():
+        CLAIMS.labels(plan, group).set(number)
     for hold in status.holds:
         HOLDS.labels(plan, hold.reason).inc(hold.nodes)
+    if status.claims:
+        OLDEST_CLAIM.labels(plan).set(min(claim.since for claim in status.claims).timestamp())
+    for group, known in status.durations.items():
+        NODE_SECONDS.labels(plan, group, "0.5").set(known.p50)
+        NODE_SECONDS.labels(plan, group, "0.9").set(known.p90)
+
+
+def _phases(seen: ClusterSnapshot) -> Counter[tuple[str, str]]:
+    """How many nodes of each group are in which phase, by their daemons' words."""
+    groups = seen.plan.groups
+    return Counter(
+        (group.name, node.report.phase or "unknown") for node in seen.nodes for group in selecting(groups, node)
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.status import Claim, Hold, PlanStatus
@@ -40,14 +41,27 @@ class WithdrawOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureNode:
-    """Write the merged settings of the node's group."""
+    """Write what the node lacks of its group's settings. None and empty leave a field as it is."""
 
     node: str
     resource_version: str
     config: Mapping[str, str | None]
+    os_updates: datetime | Literal["no"] | None = None  # until when an OS-only update may take the lock
+    stage: KubeVersion | None = None  # to be fetched now, in service
+    unstage: bool = False
 
 
-Action = PublishStatus | OrderNode | WithdrawOrder | ConfigureNode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetNode:
+    """Take away everything that a controller wrote. `config` names the settings that are there."""
+
+    node: str
+    resource_version: str
+    config: tuple[str, ...]
+
+
+NodeAction = OrderNode | WithdrawOrder | ConfigureNode | ForgetNode
+Action = PublishStatus | NodeAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from kube_upgrade.model.version import KubeVersion
 class Reason(StrEnum):
     """Why a node waits. The order is the order in which the gates ask."""
 
+    FOREIGN_CONTROLLER = "ForeignController"
     ANOTHER_PLAN_ACTIVE = "AnotherPlanActive"
     PLAN_DELETED = "PlanDeleted"
     PAUSED = "Paused"
@@ -33,6 +34,9 @@ class Reason(StrEnum):
     NODE_NOT_READY = "NodeNotReady"
     NOT_PROVEN = "NotProven"
     BUDGET = "Budget"
+    LOCK_BUSY = "LockBusy"
+    DRAIN_BLOCKED = "DrainBlocked"
+    STALLED = "Stalled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class HoldSummary:
 class Claim:
     """One node counted in the plan's budget, from before its order until it is proven and has soaked.
 
-    A claim belongs to a Node object: a node re-created under the same name has another uid.
+    A claim belongs to a Node object: a node re-created under the same name has another uid. `started_at` is when the
+    node was first seen past the lock and the drain: the progress deadline counts from there.
     """
 
     node: str
@@ -65,6 +70,7 @@ class Claim:
     group: str
     version: KubeVersion
     since: datetime
+    started_at: datetime | None = None
     proven_at: datetime | None = None
 
 

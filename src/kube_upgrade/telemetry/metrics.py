@@ -7,9 +7,14 @@ API_CALLS = Counter("kube_upgrade_api_calls_total", "Requests to the API server"
 
 # --- upgrade-controller ------------------------------------------------------------------------
 LEADER = Gauge("kube_upgrade_leader", "1 while this replica leads")
-NODES = Gauge("kube_upgrade_nodes", "Nodes of a plan by state", ["plan", "state"])
+NODES = Gauge("kube_upgrade_nodes", "Nodes by group and daemon's phase", ["plan", "group", "phase"])
+STATES = Gauge("kube_upgrade_plan_nodes", "Nodes of a plan by state", ["plan", "state"])
 HOLDS = Gauge("kube_upgrade_holds", "Nodes that wait, by reason", ["plan", "reason"])
 CLAIMS = Gauge("kube_upgrade_claims", "Open claims by group", ["plan", "group"])
+OLDEST_CLAIM = Gauge("kube_upgrade_oldest_claim_timestamp_seconds", "When the oldest open claim began", ["plan"])
+NODE_SECONDS = Gauge(
+    "kube_upgrade_node_duration_seconds", "Learned time from claim to proof", ["plan", "group", "quantile"]
+)
 RECONCILE = Histogram("kube_upgrade_reconcile_seconds", "Time from snapshot to the last action of one turn")
 
 # --- upgraded ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from kube_upgrade.controller.act import annotations
-from kube_upgrade.model.action import ConfigureNode, OrderNode, WithdrawOrder
+from kube_upgrade.model.action import ConfigureNode, ForgetNode, OrderNode, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.status import Claim
 from kube_upgrade.model.version import KubeVersion
@@ -29,6 +29,8 @@ def test_an_order_is_one_patch_with_version_role_status_and_settings() -> None:
         NODE + "kubeadm": "node",
         NODE + "status": "pending",
         NODE + "startBefore": "2026-11-24T12:00:00Z",
+        NODE + "stage": None,
+        NODE + "osUpdates": "no",
         CONFIG + "stream": "example.com/os",
         CONFIG + "log-level": None,
     }
@@ -51,6 +53,23 @@ def test_a_withdrawal_takes_the_order_and_leaves_its_moment() -> None:
         NODE + "startBefore": None,
         NODE + "withdrawn": "2026-11-24T12:00:00Z",
     }
+
+
+def test_a_permission_and_a_fetch_are_written_with_the_settings_in_one_patch() -> None:
+    action = ConfigureNode(
+        node="w1", resource_version="5", config={}, os_updates=NOON, stage=KubeVersion.parse("v1.37.2")
+    )
+
+    assert annotations(action) == {NODE + "osUpdates": "2026-11-24T12:00:00Z", NODE + "stage": "v1.37.2"}
+    over = ConfigureNode(node="w1", resource_version="5", config={}, os_updates="no", unstage=True)
+    assert annotations(over) == {NODE + "osUpdates": "no", NODE + "stage": None}
+
+
+def test_a_forgotten_node_keeps_only_what_its_daemon_said() -> None:
+    action = ForgetNode(node="w1", resource_version="5", config=("stream",))
+
+    gone = ("kubernetesVersion", "kubeadm", "startBefore", "stage", "osUpdates", "withdrawn")
+    assert annotations(action) == dict.fromkeys([NODE + key for key in gone] + [CONFIG + "stream"])
 
 
 def test_settings_alone_touch_nothing_else() -> None:

@@ -1,21 +1,19 @@
 """What becomes of the claims that stand: order, wait, give up, prove, soak, release (design: 2.4, ADR 2)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from kube_upgrade.core.rollout import windows
-from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, waiting_order
+from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, stalled, waiting_order
 from kube_upgrade.core.rollout.gates import WITHDRAWING, first_hold
+from kube_upgrade.core.rollout.upkeep import config_changes
 from kube_upgrade.model.action import OrderNode, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import Claim, Hold, Reason
+from kube_upgrade.model.step import Why
 from kube_upgrade.model.version import KubeVersion
 
 TICK = timedelta(microseconds=1)
-
-
 NO_GROUP = "not exactly one group selects this node"
 STILL_DRAINED = Hold(Reason.ORDER_WITHDRAWN, "its order was taken back; the lock server still has it drained")
 
@@ -27,6 +25,7 @@ class Tended:
     claim: Claim | None
     action: OrderNode | WithdrawOrder | None = None
     hold: Hold | None = None
+    seconds: float | None = None  # from the claim to the proof, where it ends here
 
 
 def tend(fleet: Fleet, claim: Claim) -> Tended:
@@ -41,13 +40,11 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     missing = _missing(fleet, claim, node)
     if not missing and not node.drain:
         return _proven(fleet, claim, group)
-    claim = replace(claim, proven_at=None)
+    claim = replace(claim, proven_at=None, started_at=_started_at(fleet, claim, node))
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
         return _give_up(fleet, claim, node, reason)
-    if node.report.status is not NodeStatus.COMPLETED or not missing:
-        return Tended(claim)
-    return Tended(claim, hold=Hold(Reason.NOT_PROVEN, f"the daemon says completed; {missing}"))
+    return Tended(claim, hold=_in_flight(fleet, claim, node, missing))
 
 
 def adopt(fleet: Fleet) -> list[Claim]:
@@ -78,18 +75,35 @@ def new_claim(fleet: Fleet, node: Node, group: Group, version: KubeVersion) -> C
     return Claim(node=node.name, uid=node.uid, group=group.name, version=version, since=since)
 
 
-def soak_ends(fleet: Fleet) -> datetime | None:
-    """When the next soak is over."""
-    ends = [end for soaking in fleet.soaking.values() for end in soaking.values()]
-    return min(ends, default=None)
+def _started_at(fleet: Fleet, claim: Claim, node: Node) -> datetime | None:
+    """kubeadm comes right after the lock's grant, and only from there on is there a deadline. A failed node that tries
+    anew counts anew."""
+    if waiting_order(node) or failed(node, claim):
+        return None
+    return claim.started_at or fleet.seen.now
 
 
-def config_changes(node: Node, wanted: Mapping[str, str]) -> Mapping[str, str | None]:
-    """What differs between the node's config annotations and those its group wants; None removes a key."""
-    if node.config == wanted:
-        return {}
-    gone: dict[str, str | None] = dict.fromkeys(node.config.keys() - wanted.keys())
-    return gone | {key: value for key, value in wanted.items() if node.config.get(key) != value}
+def _in_flight(fleet: Fleet, claim: Claim, node: Node, missing: str) -> Hold | None:
+    """Why a node under way does not get on, where that is known."""
+    if stalled(fleet.seen, claim):
+        since, limit = claim.started_at, fleet.seen.plan.progress_deadline
+        why = (
+            f"at it since {since:%H:%M:%S} UTC, longer than progressDeadline {limit}: {node.report.message or missing}"
+        )
+        return Hold(Reason.STALLED, why)
+    if waiting_order(node):
+        return _waiting_for_lock(node)
+    if node.report.status is NodeStatus.COMPLETED and missing:
+        return Hold(Reason.NOT_PROVEN, f"the daemon says completed; {missing}")
+    return None
+
+
+def _waiting_for_lock(node: Node) -> Hold | None:
+    """The daemon's own words, in the reason that the plan knows for them. There is no deadline on either."""
+    word, _, answer = node.report.message.partition(": ")
+    if word == Why.PODS_REMAIN or (word == Why.LOCK_BUSY and node.drain):
+        return Hold(Reason.DRAIN_BLOCKED, answer)
+    return Hold(Reason.LOCK_BUSY, answer) if word == Why.LOCK_BUSY else None
 
 
 def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> Tended:
@@ -121,7 +135,7 @@ def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
     now = fleet.seen.now
     proven_at = claim.proven_at or now
     if group is None or now >= proven_at + group.soak:
-        return Tended(None)
+        return Tended(None, seconds=max(0.0, (proven_at - claim.since).total_seconds()))
     return Tended(replace(claim, proven_at=proven_at))
 
 
@@ -159,10 +173,12 @@ def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:
     return f"the node is at {claim.version} already" if fleet.proven(node, claim.version) else ""
 
 
-def start_before(fleet: Fleet) -> datetime | None:
-    """When what is ordered now must have begun: before the window closes and the next freeze begins."""
-    freeze = windows.next_freeze(fleet.seen.plan.freezes, fleet.seen.now)
-    return min((moment for moment in (fleet.window_closes, freeze) if moment), default=None)
+def start_before(fleet: Fleet, group: Group) -> datetime | None:
+    """When what is ordered now must have begun: early enough to end before the window does, by what was learned."""
+    if fleet.closes is None:
+        return None
+    typical = fleet.durations.get(group.name)
+    return max(fleet.seen.now, fleet.closes - timedelta(seconds=typical.p90)) if typical else fleet.closes
 
 
 def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
@@ -171,8 +187,8 @@ def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
         resource_version=node.resource_version,
         claim=claim,
         kubeadm=KubeadmRole.APPLY if node.control_plane and not applied(fleet) else KubeadmRole.NODE,
-        start_before=start_before(fleet),
-        config=config_changes(node, group.config.to_annotations()),
+        start_before=start_before(fleet, group),
+        config=config_changes(node, fleet.settings[group.name]),
     )
 
 

@@ -1,19 +1,20 @@
 """The whole controller on one screen: from what is seen to what is done, with every reason."""
 
 from dataclasses import replace
-from datetime import datetime
 
-from kube_upgrade.core.rollout import windows
-from kube_upgrade.core.rollout.claims import adopt, config_changes, new_claim, soak_ends, stray_orders, tend
-from kube_upgrade.core.rollout.fleet import Fleet, ordered, survey, waiting_order
+from kube_upgrade.core.rollout.claims import Tended, adopt, new_claim, stray_orders, tend
+from kube_upgrade.core.rollout.durations import learn
+from kube_upgrade.core.rollout.fleet import Fleet, ordered, survey
 from kube_upgrade.core.rollout.gates import first_hold, unmanaged
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.core.rollout.report import report
-from kube_upgrade.model.action import Action, ConfigureNode, Decision, PublishStatus
+from kube_upgrade.core.rollout.upkeep import strangers, upkeep
+from kube_upgrade.core.rollout.wake import wake_at
+from kube_upgrade.model.action import Action, Decision, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim, Hold, Reason
+from kube_upgrade.model.status import Claim, Duration, Hold, Reason
 
 MAX_CLAIMS = 1_000  # 5,000 make a 900 KiB object and 8,000 reach etcd's limit
 
@@ -22,18 +23,36 @@ def decide(seen: ClusterSnapshot) -> Decision:
     """What to do now. Pure and total: the same snapshot gives the same decision, and every snapshot gives one."""
     before = survey(seen)
     tended = [tend(before, claim) for claim in seen.plan.status.claims]
-    claims = [each.claim for each in tended if each.claim] + adopt(before)
-    fleet = _with_claims(before, claims)
+    claims = [each.claim for each in tended if each.claim]
+    claims += adopt(before)[: MAX_CLAIMS - len(claims)]
+    fleet = replace(_with_claims(before, claims), durations=_learned(seen, tended))
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
     holds |= _out_of_reach(fleet)
     claims += _start(fleet, holds, room=MAX_CLAIMS - len(claims))
     status = report(fleet, tuple(claims), holds)
     actions: list[Action] = [] if status == seen.plan.status else [PublishStatus(status=status)]
-    if not seen.active_plan:
-        about_orders = [each.action for each in tended if each.action] + stray_orders(before)
-        actions += about_orders
-        actions += _configure(fleet, claims, {action.node for action in about_orders})
-    return Decision(actions=tuple(actions), status=status, holds=holds, hop=fleet.hop, wake_at=_wake_at(fleet))
+    if not seen.active_plan and not fleet.foreign_until:
+        actions += _on_nodes(before, fleet, tended, holds)
+    return Decision(actions=tuple(actions), status=status, holds=holds, hop=fleet.hop, wake_at=wake_at(fleet))
+
+
+def _on_nodes(before: Fleet, fleet: Fleet, tended: list[Tended], holds: dict[str, Hold]) -> list[Action]:
+    """Orders and withdrawals on claims that stood before, and what the other nodes are told."""
+    about_orders = [each.action for each in tended if each.action] + stray_orders(before)
+    unordered = {name for name, claim in fleet.claims.items() if not ordered(fleet.nodes[name], claim)}
+    starting = {name for tally in fleet.tallies.values() for name in tally.claimed if name not in fleet.claims}
+    busy = unordered | starting | {action.node for action in about_orders}
+    return [*about_orders, *upkeep(fleet, holds, busy), *strangers(fleet)]
+
+
+def _learned(seen: ClusterSnapshot, tended: list[Tended]) -> dict[str, Duration]:
+    """The durations after those that ended just now."""
+    durations = dict(seen.plan.status.durations)
+    for each, claim in zip(tended, seen.plan.status.claims, strict=True):
+        if each.seconds is not None:
+            durations[claim.group] = learn(durations.get(claim.group), each.seconds)
+    names = {group.name for group in seen.plan.groups}
+    return {name: known for name, known in durations.items() if name in names}
 
 
 def _with_claims(fleet: Fleet, claims: list[Claim]) -> Fleet:
@@ -75,34 +94,3 @@ def _out_of_reach(fleet: Fleet) -> dict[str, Hold]:
     }
     alien = [name for name in fleet.control_planes_behind if not fleet.members[name]]
     return {name: unmanaged(fleet, name) for name in alien} | torn
-
-
-def _configure(fleet: Fleet, claims: list[Claim], busy: set[str]) -> list[ConfigureNode]:
-    """Settings for nodes that are not `busy` with another patch and whose order will not carry them."""
-    unordered = busy | {claim.node for claim in claims if not ordered(fleet.nodes[claim.node], claim)}
-    wanted = {group.name: group.config.to_annotations() for group in fleet.seen.plan.groups}
-    return [
-        ConfigureNode(node=node.name, resource_version=node.resource_version, config=changes)
-        for node, group in fleet.managed()
-        if node.name not in unordered and (changes := config_changes(node, wanted[group.name]))
-    ]
-
-
-def _wake_at(fleet: Fleet) -> datetime | None:
-    plan, now = fleet.seen.plan, fleet.seen.now
-    freeze = windows.freeze_at(plan.freezes, now)
-    moments = (
-        soak_ends(fleet),
-        windows.opens_at(plan.windows, now),
-        fleet.window_closes,
-        _next_expiry(fleet),
-        freeze.until if freeze else windows.next_freeze(plan.freezes, now),
-    )
-    return min((moment for moment in moments if moment), default=None)
-
-
-def _next_expiry(fleet: Fleet) -> datetime | None:
-    """When the first order expires that no daemon has begun with."""
-    waiting = [node.order for name in fleet.claims if waiting_order(node := fleet.nodes[name])]
-    ends = [order.start_before for order in waiting if order and order.start_before]
-    return min((end for end in ends if end > fleet.seen.now), default=None)

@@ -1,17 +1,18 @@
 """What follows from a snapshot before any rule is asked: who belongs where, who is proven, who holds a claim."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
 from kube_upgrade.core.rollout import windows
+from kube_upgrade.core.rollout.ownership import foreign_until
 from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, find_path
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Group, nodes_allowed
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
-from kube_upgrade.model.status import Claim, Hold
+from kube_upgrade.model.status import Claim, Duration, Hold
 from kube_upgrade.model.version import KubeVersion
 
 KUBERNETES_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -51,12 +52,16 @@ class Fleet:
     hop: KubeVersion  # where every node shall be now
     reached: int  # index of the furthest hop that has begun; -1 for none
     window_closes: datetime | None  # None where no window is open
+    closes: datetime | None  # the same, or when the next freeze begins if that is sooner
+    foreign_until: datetime | None  # another controller has to be reckoned with until then
+    durations: Mapping[str, Duration]  # learned, those of this very moment included
     nodes: dict[str, Node]
     members: dict[str, tuple[Group, ...]]  # the groups that select each node
     pods: dict[str, tuple[StaticPod, ...]]  # by control-plane node
     claims: dict[str, Claim]  # those whose Node object is still there
     sizes: Counter[str] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=dict)
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)  # config annotations of each group's nodes
     unsettled: dict[str, dict[str, None]] = field(default_factory=dict)  # nodes of a group, also those in others too
     failing: dict[str, list[str]] = field(default_factory=dict)
     soaking: dict[str, dict[str, datetime]] = field(default_factory=dict)  # node → end of its soak
@@ -74,6 +79,12 @@ class Fleet:
         for name, groups in self.members.items():
             if len(groups) == 1:
                 yield self.nodes[name], groups[0]
+
+    @property
+    def quiet(self) -> bool:
+        """True where no claimed node is on its way any more: none is claimed, or what is has failed."""
+        claimed = sum(len(tally.claimed) for tally in self.tallies.values())
+        return claimed == sum(len(names) for names in self.failing.values())
 
     def selected(self) -> Iterator[Node]:
         """Every node that some group selects."""
@@ -130,12 +141,16 @@ def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
     nodes = known.nodes if known else {node.name: node for node in seen.nodes}
     claims = {claim.node: claim for claim in seen.plan.status.claims if _same(claim, nodes.get(claim.node))}
     groups = seen.plan.groups
+    closing = known.window_closes if known else windows.closes_at(seen.plan.windows, seen.now)
     fleet = Fleet(
         seen=seen,
         path=path,
         hop=path.target,
         reached=_reached(seen, path, claims),
-        window_closes=known.window_closes if known else windows.closes_at(seen.plan.windows, seen.now),
+        window_closes=closing,
+        closes=known.closes if known else _closes(seen, closing),
+        foreign_until=foreign_until(seen),
+        durations=seen.plan.status.durations,
         nodes=nodes,
         members=known.members if known else {node.name: selecting(groups, node) for node in seen.nodes},
         pods=known.pods if known else _pods(seen),
@@ -154,6 +169,11 @@ def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
     return fleet
 
 
+def _closes(seen: ClusterSnapshot, window: datetime | None) -> datetime | None:
+    freeze = windows.next_freeze(seen.plan.freezes, seen.now)
+    return min((moment for moment in (window, freeze) if moment), default=None)
+
+
 def selecting(groups: tuple[Group, ...], node: Node) -> tuple[Group, ...]:
     """The groups that select this node."""
     return tuple([group for group in groups if group.selector.matches(node.labels)])
@@ -161,6 +181,7 @@ def selecting(groups: tuple[Group, ...], node: Node) -> tuple[Group, ...]:
 
 def _look_at(fleet: Fleet, group: Group) -> None:
     fleet.tallies[group.name] = Tally(allowed=nodes_allowed(group.max_unavailable, fleet.sizes[group.name]))
+    fleet.settings[group.name] = group.config.to_annotations()
     fleet.unsettled[group.name] = {}
     fleet.failing[group.name] = []
     fleet.soaking[group.name] = {}
@@ -175,7 +196,7 @@ def _count(fleet: Fleet, node: Node, group: Group) -> None:
             fleet.tallies[group.name].out[node.name] = None
         return
     fleet.tallies[group.name].claimed[node.name] = None
-    if failed(node, claim):
+    if failed(node, claim) or stalled(fleet.seen, claim):
         fleet.failing[group.name].append(node.name)
     if claim.proven_at and fleet.seen.now < claim.proven_at + group.soak:
         fleet.soaking[group.name][node.name] = claim.proven_at + group.soak
@@ -211,6 +232,15 @@ def ordered(node: Node, claim: Claim) -> bool:
 def failed(node: Node, claim: Claim) -> bool:
     """True where the daemon gave up on what was claimed."""
     return ordered(node, claim) and node.report.status is NodeStatus.ERROR
+
+
+def stalled(seen: ClusterSnapshot, claim: Claim) -> bool:
+    """True where a node has been at it for longer than the plan's progress deadline."""
+    return (
+        claim.started_at is not None
+        and claim.proven_at is None
+        and seen.now >= claim.started_at + seen.plan.progress_deadline
+    )
 
 
 def may_skip(seen: ClusterSnapshot, path: Path, node: Node, hop: KubeVersion) -> bool:

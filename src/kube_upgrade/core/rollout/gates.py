@@ -3,6 +3,7 @@
 # GATES at the end of this file is the chain. A gate reads the snapshot's facts from Fleet and answers in a sentence.
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import wraps
 from itertools import islice
 
@@ -16,6 +17,7 @@ from kube_upgrade.model.status import Hold, Reason
 Gate = Callable[[Fleet, Node, Group], Hold | None]
 
 _NAMES_SHOWN = 3
+FOREIGN = "another controller overwrites this plan's status: stop it, one of the two must go"
 
 
 def once(question: Callable[[Fleet], Hold | None]) -> Gate:
@@ -41,6 +43,12 @@ def plan_is_active(fleet: Fleet) -> Hold | None:
     if fleet.seen.active_plan:
         return Hold(Reason.ANOTHER_PLAN_ACTIVE, f"plan {fleet.seen.active_plan} is older and active")
     return None
+
+
+@once
+def status_is_ours(fleet: Fleet) -> Hold | None:
+    """Another controller writes this plan's status: nothing is started until it has been silent for a while."""
+    return Hold(Reason.FOREIGN_CONTROLLER, FOREIGN) if fleet.foreign_until else None
 
 
 @once
@@ -113,6 +121,16 @@ def api_is_healthy(fleet: Fleet) -> Hold | None:
 
 
 # --- about one node -----------------------------------------------------------------------------
+
+
+def window_is_long_enough(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """By what the group's nodes took so far, this one would be done before the window closes or a freeze begins."""
+    typical = fleet.durations.get(group.name)
+    if typical is None or fleet.closes is None or fleet.seen.now + timedelta(seconds=typical.p90) < fleet.closes:
+        return None
+    left = (fleet.closes - fleet.seen.now).total_seconds()
+    why = f"nodes of {group.name} take {typical.p90:.0f} s; {left:.0f} s are left until {fleet.closes:%H:%M} UTC"
+    return Hold(Reason.OUTSIDE_WINDOW, why)
 
 
 def group_not_paused(fleet: Fleet, node: Node, group: Group) -> Hold | None:
@@ -233,6 +251,7 @@ def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 
 
 GATES: tuple[Gate, ...] = (
+    status_is_ours,
     plan_is_active,
     plan_stands,
     plan_not_paused,
@@ -244,6 +263,7 @@ GATES: tuple[Gate, ...] = (
     node_needs_work,
     step_is_allowed,
     window_is_open,
+    window_is_long_enough,
     no_freeze,
     api_is_healthy,
     control_plane_first,
@@ -253,6 +273,19 @@ GATES: tuple[Gate, ...] = (
     soak_is_over,
     node_is_ready,
     budget_allows,
+)
+
+# An OS-only update may take the lock where none of these speaks (design: 2.2).
+OS_UPDATE_GATES: tuple[Gate, ...] = (
+    status_is_ours,
+    plan_is_active,
+    plan_stands,
+    plan_not_paused,
+    group_not_paused,
+    node_not_held,
+    plan_is_valid,
+    window_is_open,
+    no_freeze,
 )
 
 # An order that has not reached kubeadm is taken back where one of these speaks (design: 2.2).

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kube_upgrade.core.rollout.fleet import Fleet, failed
+from kube_upgrade.core.rollout.fleet import Fleet, failed, stalled
+from kube_upgrade.core.rollout.ownership import CONDITION as FOREIGN
 from kube_upgrade.core.rollout.path import api_servers
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
@@ -78,7 +79,7 @@ def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -
         version=_version(fleet),
         nodes=_counts(views),
         claims=claims,
-        durations=old.durations,
+        durations=fleet.durations,
         holds=ranked,
         history=old.history,
     )
@@ -100,7 +101,7 @@ def _place(fleet: Fleet, view: GroupView, node: Node, claim: Claim | None) -> li
     if (group := fleet.group_of(node.name)) is None:
         return view.torn
     if claim:
-        return view.failed if failed(node, claim) else view.flying
+        return view.failed if failed(node, claim) or stalled(fleet.seen, claim) else view.flying
     if fleet.hop == fleet.path.target:
         done = node.name not in fleet.unsettled[group.name]
     else:
@@ -175,7 +176,16 @@ def _conditions(
             f"upgrading {', '.join(flying[:SAMPLE])} to {fleet.hop}" if flying else why,
         ),
         _degraded(fleet, failing, broken, views),
+        *_foreign(fleet),
     )
+
+
+def _foreign(fleet: Fleet) -> tuple[Condition, ...]:
+    """Shown only while another controller has to be reckoned with."""
+    if not fleet.foreign_until:
+        return ()
+    message = f"another controller overwrites this status; nothing is started before {fleet.foreign_until:%H:%M:%S} UTC"
+    return (_condition(fleet, FOREIGN, True, "StatusOverwritten", message),)
 
 
 def _degraded(
@@ -184,7 +194,9 @@ def _degraded(
     empty = [name for name, view in views.items() if not view.total]
     if failing:
         name = failing[0]
-        return _condition(fleet, "Degraded", True, "NodesFailed", f"{name}: {fleet.nodes[name].report.message}")
+        claim = fleet.claims.get(name)
+        reason = "Stalled" if claim and stalled(fleet.seen, claim) else "NodesFailed"
+        return _condition(fleet, "Degraded", True, reason, f"{name}: {fleet.nodes[name].report.message}")
     if broken:
         return _condition(fleet, "Degraded", True, broken.reason, broken.message)
     if empty:

@@ -66,6 +66,7 @@ def _read_claim(wire: schema.ClaimBody) -> Claim:
         group=wire.group,
         version=version_or_none(wire.version) or UNKNOWN_VERSION,
         since=wire.since,
+        started_at=wire.started_at,
         proven_at=wire.proven_at,
     )
 
@@ -135,6 +136,7 @@ def _write_claim(claim: Claim) -> schema.ClaimBody:
         group=claim.group,
         version=str(claim.version),
         since=claim.since,
+        started_at=claim.started_at,
         proven_at=claim.proven_at,
     )
 

@@ -195,6 +195,9 @@ class ClaimBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     group: Annotated[str, about("Group in whose budget it counts.")]
     version: Annotated[str, about("Version it is ordered to.")]
     since: Annotated[datetime, about("When it was claimed.")]
+    started_at: Annotated[
+        datetime | None, about("When kubeadm was seen to run; progressDeadline counts from here.")
+    ] = None
     proven_at: Annotated[datetime | None, about("When it was proven at the version; the soak counts from here.")] = None
 
 

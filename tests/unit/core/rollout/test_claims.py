@@ -67,7 +67,7 @@ def test_a_standing_claim_is_ordered_with_the_nodes_resource_version() -> None:
 def test_an_ordered_node_is_not_ordered_again(status: NodeStatus) -> None:
     snapshot = control_planes_done(a_node("w-1", **said(status)), plan=CLAIMED)
     assert (orders(snapshot), withdrawals(snapshot)) == ({}, {})
-    assert claims(snapshot)["w-1"] == a_claim("w-1")
+    assert claims(snapshot)["w-1"] == a_claim("w-1", started_at=None if status is NodeStatus.PENDING else NOW)
 
 
 def test_a_claim_replaces_what_was_ordered_for_an_earlier_version() -> None:
@@ -487,7 +487,9 @@ def test_settings_are_written_where_they_differ_and_strangers_are_removed() -> N
 
 
 def test_settings_that_agree_cost_no_write() -> None:
-    assert configured(control_planes_done(a_node("w-1", config=WANTED), plan=a_plan(CONTROL, CONFIGURED))) == {}
+    wanted = a_node("w-1", config=WANTED)
+    snapshot = control_planes_done(wanted, plan=a_plan(CONTROL, replace(CONFIGURED, paused=True)))
+    assert "w-1" not in configured(snapshot)
 
 
 def test_an_order_carries_the_settings_so_that_one_patch_is_enough() -> None:

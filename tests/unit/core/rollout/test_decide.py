@@ -10,6 +10,7 @@ from kube_upgrade.model.plan import Freeze, Percent
 from kube_upgrade.model.status import Reason
 from support.builders import (
     CONTROL,
+    DAY,
     HOUR,
     MINUTE,
     NEW,
@@ -67,9 +68,14 @@ def test_every_node_that_is_not_done_is_claimed_or_says_why_it_waits() -> None:
 
 def test_a_finished_cluster_asks_for_nothing() -> None:
     snapshot = control_planes_done(*(upgraded(f"w-{i}") for i in (1, 2, 3)))
-    snapshot = replace(snapshot, plan=replace(snapshot.plan, status=decide(snapshot).status))
+    snapshot = replace(
+        snapshot,
+        plan=replace(snapshot.plan, status=decide(snapshot).status),
+        nodes=tuple(replace(node, os_updates=(NOW + DAY).isoformat()) for node in snapshot.nodes),
+    )
     decision = decide(snapshot)
-    assert (decision.actions, decision.holds, decision.wake_at) == ((), {}, None)
+    assert (decision.actions, decision.holds) == ((), {})
+    assert decision.wake_at == NOW + DAY / 2, "the permission for OS updates is renewed at half time"
 
 
 # --- when to look again -------------------------------------------------------------------------

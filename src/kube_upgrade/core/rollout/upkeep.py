@@ -1,0 +1,109 @@
+"""What every node is told besides orders: its group's settings, what to fetch next, when it may update its OS."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+from kube_upgrade.core.rollout.fleet import Fleet, order_open, under_way
+from kube_upgrade.core.rollout.gates import OS_UPDATE_GATES, first_hold
+from kube_upgrade.core.rollout.order import candidates
+from kube_upgrade.model.action import ConfigureNode, ForgetNode
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Group
+from kube_upgrade.model.status import Hold, Reason
+from kube_upgrade.model.version import KubeVersion
+
+FETCHED_AHEAD = 10  # nodes of one group, at most: enough to keep every slot busy
+OS_UPDATES_FOR = timedelta(hours=24)  # a permission is given for so long, and renewed at half time
+WORTH_FETCHING = (
+    Reason.BUDGET,
+    Reason.CONTROL_PLANE_FIRST,
+    Reason.DEPENDENCY,
+    Reason.SOAKING,
+    Reason.OUTSIDE_WINDOW,
+)
+
+
+def upkeep(fleet: Fleet, holds: Mapping[str, Hold], busy: set[str]) -> list[ConfigureNode]:
+    """One patch for each node that lacks something. `busy` nodes are written by an order now or next."""
+    fetching = next_in_turn(fleet, holds)
+    found = (
+        _lacking(fleet, node, group, fleet.hop if node.name in fetching else None)
+        for node, group in fleet.managed()
+        if node.name not in busy
+    )
+    return [action for action in found if action]
+
+
+def next_in_turn(fleet: Fleet, holds: Mapping[str, Hold]) -> set[str]:
+    """Who fetches the image before its turn: the first of each group that wait for nothing but their turn."""
+    chosen: set[str] = set()
+    counts: Counter[str] = Counter()
+    for node, group in candidates(fleet):
+        hold = holds.get(node.name)
+        most = min(fleet.tallies[group.name].allowed, FETCHED_AHEAD)
+        if hold and hold.reason in WORTH_FETCHING and counts[group.name] < most:
+            counts[group.name] += 1
+            chosen.add(node.name)
+    return chosen
+
+
+def config_changes(node: Node, wanted: Mapping[str, str]) -> Mapping[str, str | None]:
+    """What differs between the node's config annotations and those its group wants; None removes a key."""
+    if node.config == wanted:
+        return {}
+    gone: dict[str, str | None] = dict.fromkeys(node.config.keys() - wanted.keys())
+    return gone | {key: value for key, value in wanted.items() if node.config.get(key) != value}
+
+
+def strangers(fleet: Fleet) -> list[ForgetNode]:
+    """Nodes that no group selects any more: what they were told is taken away."""
+    return [
+        ForgetNode(node=node.name, resource_version=node.resource_version, config=tuple(sorted(node.config)))
+        for name, node in fleet.nodes.items()
+        if not fleet.members[name] and name not in fleet.claims and told(node) and not under_way(node)
+    ]
+
+
+def told(node: Node) -> bool:
+    """True where a controller has left something on the node."""
+    return bool(node.order or node.config or node.os_updates or node.stage)
+
+
+def renewal(fleet: Fleet) -> datetime | None:
+    """When the first permission for OS updates is to be renewed."""
+    ends = [_until(node.os_updates) for node, _ in fleet.managed() if node.os_updates]
+    return min((end - OS_UPDATES_FOR / 2 for end in ends if end and end > fleet.seen.now), default=None)
+
+
+def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None) -> ConfigureNode | None:
+    action = ConfigureNode(
+        node=node.name,
+        resource_version=node.resource_version,
+        config=config_changes(node, fleet.settings[group.name]),
+        os_updates=_os_updates(fleet, node, group),
+        stage=stage if stage != node.stage else None,
+        unstage=stage is None and node.stage is not None,
+    )
+    return action if action.config or action.os_updates or action.stage or action.unstage else None
+
+
+def _os_updates(fleet: Fleet, node: Node, group: Group) -> datetime | Literal["no"] | None:
+    """A new value, or None to leave the old one. Nothing is given while nodes are on their way: slots are theirs."""
+    now, until = fleet.seen.now, _until(node.os_updates)
+    if order_open(node) or first_hold(fleet, node, group, OS_UPDATE_GATES):
+        return "no" if until and until > now else None
+    if not fleet.quiet:
+        return None
+    wanted = min(filter(None, (now + OS_UPDATES_FOR, fleet.closes)))
+    enough = until is not None and until >= min(wanted, now + OS_UPDATES_FOR / 2) and until <= wanted
+    return None if enough else wanted
+
+
+def _until(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None

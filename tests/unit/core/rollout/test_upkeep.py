@@ -1,0 +1,182 @@
+"""What nodes are told besides orders: permission for OS updates, what to fetch ahead, nothing when no plan is left."""
+
+from dataclasses import replace
+
+import pytest
+
+from kube_upgrade.core.rollout.decide import decide
+from kube_upgrade.core.rollout.farewell import farewell
+from kube_upgrade.core.rollout.upkeep import FETCHED_AHEAD
+from kube_upgrade.model.action import ForgetNode, WithdrawOrder
+from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.plan import Freeze, Percent, Plan
+from kube_upgrade.model.snapshot import ClusterSnapshot
+from kube_upgrade.model.status import Claim, Duration
+from support.builders import (
+    CONTROL,
+    DAY,
+    HOUR,
+    MINUTE,
+    NEW,
+    NOW,
+    WORKERS,
+    a_claim,
+    a_cluster,
+    a_node,
+    a_plan,
+    a_window,
+    control_planes_done,
+    said,
+    seen,
+    upgraded,
+)
+from support.decisions import configured, orders
+
+DONE = upgraded("w-1")
+TOMORROW = (NOW + DAY).isoformat()
+
+
+# --- OS updates ---------------------------------------------------------------------------------
+
+
+def test_a_quiet_cluster_may_update_its_os_for_a_day() -> None:
+    assert configured(control_planes_done(DONE))["w-1"].os_updates == NOW + DAY
+
+
+def test_a_permission_is_renewed_at_half_time_and_not_before() -> None:
+    fresh = replace(DONE, os_updates=(NOW + DAY / 2).isoformat())
+    stale = replace(DONE, os_updates=(NOW + DAY / 2 - MINUTE).isoformat())
+    assert "w-1" not in configured(control_planes_done(fresh))
+    assert configured(control_planes_done(stale))["w-1"].os_updates == NOW + DAY
+
+
+def test_a_permission_ends_with_the_window_and_before_the_next_freeze() -> None:
+    window = a_plan(windows=(a_window("0 6 * * *", hours=4),))
+    freeze = a_plan(freezes=(Freeze(since=NOW + HOUR, until=NOW + DAY),))
+    assert configured(control_planes_done(DONE, plan=window))["w-1"].os_updates == NOW + 2 * HOUR
+    assert configured(control_planes_done(DONE, plan=freeze))["w-1"].os_updates == NOW + HOUR
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        a_plan(paused=True),
+        a_plan(CONTROL, replace(WORKERS, paused=True)),
+        a_plan(windows=(a_window("0 2 * * *", hours=1),)),
+        a_plan(freezes=(Freeze(since=NOW - HOUR, until=NOW + HOUR),)),
+    ],
+    ids=["plan paused", "group paused", "outside every window", "freeze"],
+)
+def test_a_permission_is_taken_back_where_nothing_may_start(plan: Plan) -> None:
+    allowed = replace(DONE, os_updates=TOMORROW)
+    assert configured(control_planes_done(allowed, plan=plan))["w-1"].os_updates == "no"
+    never = control_planes_done(DONE, plan=plan)
+    assert "w-1" not in configured(never), "absent means no: nothing to write"
+
+
+def test_a_held_node_may_not_update_its_os() -> None:
+    assert configured(control_planes_done(replace(DONE, os_updates=TOMORROW, hold="x")))["w-1"].os_updates == "no"
+
+
+def test_while_nodes_are_on_their_way_no_permission_is_given() -> None:
+    """The lock's slots are the upgrade's."""
+    snapshot = control_planes_done(a_node("w-2", **said()), DONE, plan=a_plan(claims=[a_claim("w-2")]))
+    assert "w-1" not in configured(snapshot)
+
+
+def test_a_failed_node_does_not_keep_the_others_from_updating() -> None:
+    broken = a_node("w-2", **said(NodeStatus.ERROR))
+    snapshot = control_planes_done(broken, DONE, plan=a_plan(claims=[a_claim("w-2")]))
+    assert configured(snapshot)["w-1"].os_updates == NOW + DAY
+
+
+# --- fetching ahead -----------------------------------------------------------------------------
+
+
+def fetching(snapshot: ClusterSnapshot) -> list[str]:
+    return sorted(name for name, each in configured(snapshot).items() if each.stage == NEW)
+
+
+def test_the_next_of_each_group_fetches_the_image_before_its_turn() -> None:
+    assert fetching(seen()) == ["cp-2", "w-1"]
+
+
+def test_at_most_ten_of_a_group_fetch_ahead() -> None:
+    plan = a_plan(CONTROL, replace(WORKERS, max_unavailable=Percent(100)))
+    ahead = [name for name in fetching(seen(*a_cluster(3, 30), plan=plan)) if name.startswith("w-")]
+    assert len(ahead) == FETCHED_AHEAD
+
+
+def test_nobody_fetches_for_a_paused_plan_or_while_held() -> None:
+    assert fetching(seen(plan=a_plan(paused=True))) == []
+    nodes = (*a_cluster(3, 0), a_node("w-1", hold="x"), a_node("w-2"))
+    assert fetching(seen(*nodes)) == ["cp-2", "w-2"]
+
+
+def test_a_fetch_is_called_off_when_it_is_not_wanted_any_more() -> None:
+    fetched = a_node("w-1", stage=NEW)
+    assert configured(seen(*a_cluster(3, 0), fetched, plan=a_plan(paused=True)))["w-1"].unstage
+
+
+def test_a_node_that_fetches_already_costs_no_write() -> None:
+    assert "w-1" not in configured(seen(*a_cluster(3, 0), a_node("w-1", stage=NEW)))
+
+
+# --- no plan ------------------------------------------------------------------------------------
+
+
+def test_without_a_plan_a_waiting_order_is_taken_back_first() -> None:
+    (action,) = farewell([a_node("w-1", **said())], NOW)
+    assert isinstance(action, WithdrawOrder)
+    assert action.reason == "the plan was deleted"
+
+
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING])
+def test_without_a_plan_a_node_in_flight_finishes(status: NodeStatus) -> None:
+    assert farewell([a_node("w-1", **said(status))], NOW) == []
+
+
+def test_without_a_plan_a_node_forgets_what_it_was_told() -> None:
+    told = upgraded("w-1", config={"stream": "x"}, os_updates=TOMORROW)
+    assert farewell([told, a_node("w-2")], NOW) == [
+        ForgetNode(node="w-1", resource_version=told.resource_version, config=("stream",))
+    ]
+
+
+def test_a_node_that_no_group_selects_any_more_forgets_too() -> None:
+    stranger = a_node("other-1", config={"stream": "x"}, labels={"pool": "other"})
+    plan = a_plan(CONTROL)
+    found = [
+        each for each in decide(seen(*a_cluster(3, 0), stranger, plan=plan)).actions if isinstance(each, ForgetNode)
+    ]
+    assert [each.node for each in found] == ["other-1"]
+
+
+# --- windows and what was learned ---------------------------------------------------------------
+
+
+def with_durations(plan: Plan, seconds: float) -> Plan:
+    status = replace(plan.status, durations={"workers": Duration(count=9, p50=seconds, p90=seconds)})
+    return replace(plan, status=status)
+
+
+def test_a_node_that_would_not_end_inside_the_window_is_not_started() -> None:
+    plan = a_plan(windows=(a_window("0 6 * * *", hours=2.1),))  # six minutes are left
+    claimed = decide(control_planes_done(plan=with_durations(plan, 300))).status.claims
+    too_long = decide(control_planes_done(plan=with_durations(plan, 400)))
+    assert [claim.node for claim in claimed] == ["w-1"]
+    assert too_long.status.claims == ()
+    assert too_long.holds["w-1"].message == "nodes of workers take 400 s; 360 s are left until 08:06 UTC"
+
+
+def test_an_order_must_begin_early_enough_to_end_inside_the_window() -> None:
+    plan = a_plan(windows=(a_window("0 6 * * *", hours=2.1),), claims=[a_claim("w-1")])
+    snapshot = control_planes_done(a_node("w-1"), plan=with_durations(plan, 300))
+    assert orders(snapshot)["w-1"].start_before == NOW + MINUTE
+
+
+def test_what_a_node_took_is_learned_when_its_claim_ends() -> None:
+    claim: Claim = a_claim("w-1")
+    status = decide(control_planes_done(DONE, plan=a_plan(claims=[claim]))).status
+    assert status.claims == ()
+    assert status.durations["workers"].p90 == (NOW - claim.since).total_seconds()
