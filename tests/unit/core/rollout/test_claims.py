@@ -207,6 +207,13 @@ def test_an_order_is_withdrawn_from_a_node_that_a_person_puts_on_hold() -> None:
     assert "w-1" in withdrawals(control_planes_done(a_node("w-1", hold="mine", **said()), plan=CLAIMED))
 
 
+def test_an_order_is_withdrawn_where_its_way_turns_out_to_lead_down() -> None:
+    """Somebody upgraded an API server beyond the target by hand: kubelets follow the oldest, and nothing goes back."""
+    ahead = [upgraded("cp-1", v("v1.37.3")), upgraded("cp-2"), upgraded("cp-3")]
+    snapshot = seen(*ahead, a_node("w-1", **said()), plan=CLAIMED)
+    assert withdrawals(snapshot)["w-1"].reason.endswith("allowDowngrade is false")
+
+
 def test_a_mirror_pod_that_is_away_for_a_moment_takes_no_order_back() -> None:
     """The kubelet replaces mirror pods when it restarts static pods; nothing about the way has changed."""
     pods = [pod for i in (1, 2) for pod in static_pods(f"cp-{i}", NEW)]
@@ -358,8 +365,9 @@ def test_without_a_soak_a_proven_node_is_released_at_once_and_the_next_one_claim
 def test_completed_needs_evidence(lacking: dict[str, Any]) -> None:
     """Kubelet's version, Ready, the daemon's word, and the lock given back."""
     snapshot = control_planes_done(upgraded("w-1", **lacking), a_node("w-2"), plan=CLAIMED)
-    assert list(claims(snapshot)) == ["w-1"]
-    assert claims(snapshot)["w-1"].proven_at is None
+    assert [(claim.node, claim.since, claim.proven_at) for claim in claims(snapshot).values()] == [
+        ("w-1", a_claim("w-1").since, None)
+    ]
 
 
 def test_a_control_plane_node_is_proven_only_with_its_static_pods() -> None:

@@ -166,6 +166,19 @@ def test_another_node_that_falls_ill_during_a_hop_does_not_lead_back_and_takes_n
     assert (decide(snapshot).hop, withdrawals(snapshot)) == (V36, {})
 
 
+def test_between_two_claims_an_ill_node_does_not_lead_back_either() -> None:
+    """An API server at the hop is enough to know that it has begun."""
+    cluster = [upgraded(node.name, V35) for node in a_cluster()]
+    nodes = replaced(cluster, upgraded("cp-1", V36), upgraded("w-3", V35, ready=False))
+    assert hop(*nodes) == V36
+
+
+def test_a_node_beyond_the_hop_does_not_hold_it_up() -> None:
+    """Whatever it says about a version further on."""
+    cluster = [upgraded(node.name, V35) for node in a_cluster()]
+    assert hop(*replaced(cluster, upgraded("w-1", V36, **said(NodeStatus.ERROR, V36)))) == V36
+
+
 def test_a_hop_does_not_begin_before_everything_is_ready_at_the_one_before() -> None:
     cluster = [upgraded(node.name, V35) for node in a_cluster()]
     snapshot = seen(*replaced(cluster, upgraded("w-3", V35, ready=False)), plan=THREE)
