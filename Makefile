@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
-GENERATED := deploy/crd docs/reference/plan.md
+GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test lab binaries generate lock clean

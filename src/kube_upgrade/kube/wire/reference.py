@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kube_upgrade.kube.wire.crd import Schema, plan_schema
+from kube_upgrade.model.remedies import REMEDIES, Remedy
+from kube_upgrade.model.status import Reason
 
 HEAD = """# KubeUpgradePlan
 
@@ -11,6 +13,15 @@ HEAD = """# KubeUpgradePlan
 
 `kubeupgrade.heathcliff.eu/v1alpha3`, cluster-scoped, short name `plan`. `NAME` stands for a group's name, `[]` for each
 item of a list. **Bold** fields must be set. The rules are checked by the API server when a plan is written.
+"""
+REASONS_HEAD = """# Why a node waits
+
+<!-- Written by `make generate` from src/kube_upgrade/model/remedies.py. -->
+
+These words stand in the plan's `status.holds`, in events, logs and metrics; the first that applies is shown.
+
+| reason | what it means | what to do |
+|---|---|---|
 """
 TABLE = "\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
 
@@ -75,6 +86,17 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def reasons_page() -> str:
+    """Every reason to wait, in the order in which they are asked, as Markdown."""
+    rows = (f"| `{reason}` | {_cell(each.meaning)} | {_cell(each.remedy)} |" for reason, each in _ordered_remedies())
+    return REASONS_HEAD + "\n".join(rows) + "\n"
+
+
+def _ordered_remedies() -> Iterator[tuple[Reason, Remedy]]:
+    return ((reason, REMEDIES[reason]) for reason in Reason)
+
+
 def write(root: Path) -> None:
-    """Write docs/reference/plan.md below the root of the repository."""
+    """Write docs/reference/plan.md and reasons.md below the root of the repository."""
     (root / "docs/reference/plan.md").write_text(page(), encoding="utf-8")
+    (root / "docs/reference/reasons.md").write_text(reasons_page(), encoding="utf-8")

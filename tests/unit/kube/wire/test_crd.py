@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from kube_upgrade.kube.wire.crd import Schema, crd, plan_schema
-from kube_upgrade.kube.wire.reference import page
+from kube_upgrade.kube.wire.reference import page, reasons_page
 from kube_upgrade.kube.wire.rules import RULES, SETTINGS
 from kube_upgrade.model.node_config import FIELDS, render
 from support.plan_cases import REFUSED
@@ -37,6 +37,7 @@ def test_the_deployed_crd_is_the_generated_one() -> None:
 
 def test_the_page_is_the_generated_one() -> None:
     assert (ROOT / "docs/reference/plan.md").read_text() == page(), "run: make generate"
+    assert (ROOT / "docs/reference/reasons.md").read_text() == reasons_page(), "run: make generate"
 
 
 def test_names_are_upstreams() -> None:
