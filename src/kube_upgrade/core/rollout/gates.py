@@ -290,7 +290,6 @@ OS_UPDATE_GATES: tuple[Gate, ...] = (
 
 # An order that has not reached kubeadm is taken back where one of these speaks (design: 2.2).
 WITHDRAWING: tuple[Gate, ...] = (
-    plan_is_active,
     plan_stands,
     plan_not_paused,
     group_not_paused,

@@ -287,7 +287,11 @@ def test_a_claim_on_a_node_that_is_there_already_is_fenced_and_not_ordered() -> 
 
 
 def test_an_inactive_plan_touches_no_node() -> None:
-    snapshot = control_planes_done(a_node("w-1", **said()), plan=CLAIMED, active_plan="older")
+    """Neither its own claims, nor the orders of the other plan, nor settings."""
+    plan = a_plan(CONTROL, replace(WORKERS, config=NodeConfig(stream="x")), paused=True, claims=[a_claim("w-1")])
+    nodes = (a_node("w-1"), a_node("w-2", **said()), a_node("w-3"))
+    assert set(withdrawals(control_planes_done(*nodes, plan=plan))) == {"w-1", "w-2"}
+    snapshot = control_planes_done(*nodes, plan=plan, active_plan="older")
     assert (orders(snapshot), withdrawals(snapshot), configured(snapshot)) == ({}, {}, {})
 
 
