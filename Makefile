@@ -5,7 +5,7 @@ BIN := .venv/bin
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test lab binaries generate lock clean
+.PHONY: help setup check test bench lab binaries generate lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ check: setup ## Lint, types, import contracts; generated files are fresh
 
 test: setup binaries ## All tests: the real control plane and the whole lab too
 	$(BIN)/pytest --with-cluster --with-lab
+
+bench: setup binaries ## Measure speed and memory; options: make bench ARGS='--nodes 1000'
+	$(BIN)/python -m bench $(ARGS)
 
 lab: setup binaries ## Upgrade a cluster on this machine; options: make lab ARGS='--workers 5'
 	@$(BIN)/kube-upgrade lab $(ARGS)

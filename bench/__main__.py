@@ -1,45 +1,62 @@
-"""python -m bench [--nodes 100 1000 5000] [--rounds 5]: one JSON line per bench on stdout, all in build/bench.json."""
+"""python -m bench: one JSON line per bench on stdout, all in build/bench.json, a table in docs/benchmarks.md."""
 
 import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import rollout
+from bench import decide, handover, heartbeat, rollout, table
 from bench.fleet import names
 from kube_upgrade.lab.binaries import find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane
 from kube_upgrade.lab.runs import Run
 
 OUT = Path("build/bench.json")
+Row = dict[str, object]
 
 
 def main() -> None:
-    """Run every bench and write its row."""
+    """Run what was asked for and write its rows."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 5000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of bound and rollout")
+    parser.add_argument("--keep-page", action="store_true", help="leave docs/benchmarks.md as it is")
     given = parser.parse_args()
-    binaries = find_or_make()
     rows = []
-    for count in given.nodes:
+    for row in measure(given.nodes, given.rounds):
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(rows, indent=2) + "\n")
+    if not given.keep_page:
+        table.write(rows)
+
+
+def measure(sizes: list[int], rounds: int) -> Iterator[Row]:
+    """A fresh control plane for each size."""
+    binaries = find_or_make()
+    for count in sizes:
         print(f"{count} nodes", file=sys.stderr)
+        yield decide.measure(count)
         with Run.open("bench") as run:
             plane = ControlPlane.start(run, binaries)
             try:
-                rows.append(asyncio.run(_at(plane, count, given.rounds)))
-                print(json.dumps(rows[-1]), flush=True)
+                yield from asyncio.run(on(plane, count, rounds))
             finally:
                 plane.stop()
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-async def _at(plane: ControlPlane, count: int, rounds: int) -> dict[str, object]:
+async def on(plane: ControlPlane, count: int, rounds: int) -> list[Row]:
+    """All benches that need the API server."""
     workers = names(count)
     await rollout.prepare(plane, workers)
-    return await rollout.measure(plane, workers, rounds=rounds)
+    return [
+        await rollout.measure(plane, workers, rounds=rounds),
+        await handover.measure(plane, workers),
+        await heartbeat.measure(plane, workers),
+    ]
 
 
 if __name__ == "__main__":

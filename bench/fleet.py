@@ -12,7 +12,7 @@ PLANS = "/apis/kubeupgrade.heathcliff.eu/v1alpha3/kubeupgradeplans"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 SYSTEM = "/api/v1/namespaces/kube-system"
 IMAGES = [
-    {"names": [f"registry.example.com/team/app-{n}@sha256:{n:064x}"], "sizeBytes": 100_000_000 + n} for n in range(40)
+    {"names": [f"registry.example.com/team/app-{n}@sha256:{n:064x}"], "sizeBytes": 100_000_000 + n} for n in range(10)
 ]
 
 
@@ -22,7 +22,7 @@ def names(count: int) -> list[str]:
 
 
 def status_of(version: str, beat: int = 0) -> dict[str, object]:
-    """A Node's status of about 8 KB, as a busy kubelet writes it."""
+    """A Node's status of about 4 KB, as a kubelet with ten images writes it."""
     moment = f"2026-11-24T00:{beat // 60 % 60:02}:{beat % 60:02}Z"
     kinds = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
     conditions = [

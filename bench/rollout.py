@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import fleet
@@ -16,6 +17,7 @@ from bench.fleet import NODE, NODES, PLANS
 from bench.usage import Meter, rss_mib
 from kube_upgrade.core.rollout.decide import MAX_CLAIMS
 from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.processes import free_port
 
 CRD = Path(__file__).parents[1] / "deploy" / "crd" / "kubeupgradeplans.yaml"
 LEAD_SECONDS = 30.0
@@ -80,7 +82,8 @@ async def bound(plane: ControlPlane, api: Bare, workers: list[str]) -> float:
 
 async def rollout(plane: ControlPlane, api: Bare, workers: list[str]) -> tuple[float, dict[str, object]]:
     """The real controller and the daemons, each in a process of its own."""
-    async with running(plane, api) as (controller, daemons):
+    port = free_port()
+    async with running(plane, api, port=port) as (controller, daemons):
         meter = Meter.start(
             apiserver=plane.services["kube-apiserver"].pid,
             etcd=plane.services["etcd"].pid,
@@ -95,6 +98,7 @@ async def rollout(plane: ControlPlane, api: Bare, workers: list[str]) -> tuple[f
             "rssMiB": round(rss_mib(controller.pid), 1),
             "rssPeakMiB": round(rss_mib(controller.pid, "VmHWM"), 1),
             "cpuSeconds": meter.read(),
+            **per_node(await asyncio.to_thread(scrape, port), len(workers)),
         }
         await api.send("DELETE", f"{PLANS}/bench")
     return seconds, figures
@@ -102,18 +106,19 @@ async def rollout(plane: ControlPlane, api: Bare, workers: list[str]) -> tuple[f
 
 @asynccontextmanager
 async def running(
-    plane: ControlPlane, api: Bare
+    plane: ControlPlane, api: Bare, *, handovers: Path | None = None, port: int = 0
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]]:
     """Controller (leading and synced) and daemons (watching)."""
     pki = plane.folder / "pki"
     argv = [str(plane.port), str(plane.ca), str(pki / "admin.crt"), str(pki / "admin.key"), await _version(api)]
+    argv += [str(handovers)] if handovers else []
     pipe = asyncio.subprocess.PIPE
     daemons = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.daemons", *argv, stdout=pipe)
     assert daemons.stdout is not None
     await daemons.stdout.readline()
     with (plane.folder / "controller.log").open("ab") as log:
         argv = [sys.executable, "-m", "kube_upgrade.controller", "--kubeconfig", str(plane.admin_kubeconfig)]
-        argv += ["--namespace", "default", "--listen", "127.0.0.1:0", "--log-level", "warn"]
+        argv += ["--namespace", "default", "--listen", f"127.0.0.1:{port}", "--log-level", "warn"]
         controller = await asyncio.create_subprocess_exec(*argv, stderr=log)
     try:
         await _leading(api)
@@ -123,6 +128,24 @@ async def running(
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+
+
+def scrape(port: int) -> dict[str, float]:
+    """The controller's own counters of API calls and bytes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("kube_upgrade")
+    }
+
+
+def per_node(metrics: dict[str, float], nodes: int) -> dict[str, float]:
+    """Calls and body bytes of the whole rollout, lists and watches included, divided by the nodes."""
+    calls = sum(value for name, value in metrics.items() if name.startswith("kube_upgrade_api_calls_total"))
+    bodies = sum(value for name, value in metrics.items() if name.startswith("kube_upgrade_api_bytes_total"))
+    return {"apiCallsPerNode": round(calls / nodes, 2), "apiBytesPerNode": round(bodies / nodes)}
 
 
 async def _leading(api: Bare) -> None:

@@ -26,7 +26,7 @@ from kube_upgrade.kube.errors import BadAnswer, BadKubeconfig, Unreachable
 from kube_upgrade.kube.paths import resource_of
 from kube_upgrade.kube.wire.status import to_error
 from kube_upgrade.telemetry import logs
-from kube_upgrade.telemetry.metrics import API_CALLS
+from kube_upgrade.telemetry.metrics import API_BYTES, API_CALLS
 
 __all__ = ["KubeApi", "PatchKind"]
 
@@ -39,6 +39,7 @@ SILENCE_SECONDS = 90.0
 RECHECK_SECONDS = 1.0
 
 _JSON = MappingProxyType({"Content-Type": "application/json"})
+_SENT, _RECEIVED = API_BYTES.labels("sent"), API_BYTES.labels("received")
 _log = logs.logger("kube")
 
 
@@ -131,6 +132,7 @@ class KubeApi:
                 opened()
             try:
                 async for line in _lines(answer):
+                    _RECEIVED.inc(len(line))
                     yield line
             except (httpx2.RequestError, OSError) as error:
                 raise Unreachable(f"watch {path}: {_why(error)}") from error
@@ -171,6 +173,8 @@ class KubeApi:
             except ConfigError as error:  # an exec plugin or a token file, asked at the moment of the request
                 raise BadKubeconfig(str(error)) from error
         _count(verb, path, str(answer.status_code))
+        _SENT.inc(len(content or b""))
+        _RECEIVED.inc(len(answer.content))
         if not answer.is_success:
             raise _refusal(answer, answer.content)
         return answer.content

@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # --- every program -----------------------------------------------------------------------------
 API_CALLS = Counter("kube_upgrade_api_calls_total", "Requests to the API server", ["verb", "resource", "code"])
+API_BYTES = Counter("kube_upgrade_api_bytes_total", "Bodies sent to and received from the API server", ["direction"])
 
 # --- upgrade-controller ------------------------------------------------------------------------
 LEADER = Gauge("kube_upgrade_leader", "1 while this replica leads")
