@@ -5,7 +5,7 @@ BIN := .venv/bin
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test bench lab binaries generate lock clean
+.PHONY: help setup check test bench transcript lab binaries generate lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ binaries: setup ## Find, fetch or build etcd and Kubernetes (minutes, once per u
 
 generate: setup ## Write the CRD and its reference page from the code
 	$(BIN)/python -m kube_upgrade.kube.wire.schema
+
+transcript: setup binaries ## Run the lab and put its story into README.md and docs/transcript.txt
+	$(BIN)/python tools/transcript.py
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	tools/lock.sh

@@ -1,9 +1,9 @@
-"""The whole lab: control plane, nodes, programs, plan, judge. The composition root of `kube-upgrade lab`."""
+"""A cluster in the lab: nodes, programs and workloads set up, the plan applied, the outcome judged."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import NotFound
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.lab import audit, data
-from kube_upgrade.lab.binaries import find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane
 from kube_upgrade.lab.judge import judge, unproven
 from kube_upgrade.lab.machine import Machine
@@ -290,84 +289,3 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise LabFailed(f"{what} after {seconds:.0f} s") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """How a run is to be made. `announce` is called just before the plan is applied, `conclude` after the verdict,
-    while the cluster is still up."""
-
-    scenario: Scenario
-    show: Show
-    keep: bool = False
-    without: str | None = None
-    announce: Callable[[Lab], None]
-    conclude: Callable[[Lab, Outcome], None]
-
-
-def run_lab(wishes: Wishes) -> Outcome:
-    """Set up, upgrade, judge, take down. Raises LabFailed, StartFailed and NoBinaries."""
-    binaries = find_or_make()
-    with Run.open("lab", keep=wishes.keep) as run:
-        rules = run.folder / "audit-policy.yaml"
-        rules.write_text(json.dumps(audit.policy(NAMESPACE)))
-        log = run.folder / "control-plane" / "audit.log"
-        flags = [f"--audit-policy-file={rules}", f"--audit-log-path={log}", "--audit-log-mode=blocking"]
-        plane = ControlPlane.start(run, binaries, apiserver_args=flags)
-        wishes.show.say("the control plane is up")
-        try:
-            return asyncio.run(_with_nodes(wishes, run, plane))
-        finally:
-            plane.stop()
-
-
-async def _with_nodes(wishes: Wishes, run: Run, plane: ControlPlane) -> Outcome:
-    with Registry() as registry:
-        async with KubeApi.connect(plane.admin_kubeconfig, user_agent="lab") as api:
-            lab = Lab(
-                scenario=wishes.scenario,
-                run=run,
-                plane=plane,
-                api=api,
-                registry=registry,
-                show=wishes.show,
-                without=wishes.without,
-            )
-            return await _upgrade(wishes, lab)
-
-
-async def _upgrade(wishes: Wishes, lab: Lab) -> Outcome:
-    await lab.prepare()
-    await asyncio.to_thread(lab.build_nodes)
-    lab.show.say(f"starting {len(lab.nodes)} nodes")
-    supervisors = [asyncio.create_task(node.run(), name=node.name) for node in lab.nodes]
-    try:
-        await _unless(supervisors, _until_ready(lab))
-        wishes.announce(lab)
-        outcome = await _unless(supervisors, lab.upgrade())
-        wishes.conclude(lab, outcome)
-        return outcome
-    finally:
-        for task in supervisors:
-            task.cancel()
-        await asyncio.gather(*supervisors, return_exceptions=True)
-
-
-async def _until_ready(lab: Lab) -> None:
-    await asyncio.gather(lab.nodes_ready(), lab.start_programs())
-    await lab.start_workloads()
-    lab.show.say("nodes, programs and workloads are up")
-
-
-async def _unless(supervisors: list[asyncio.Task[None]], work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work, unless a node's supervisor fails before: then that is the error."""
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task, *supervisors], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    for supervisor in supervisors:
-        if supervisor.done():
-            supervisor.result()
-    raise LabFailed("a node's supervisor ended")

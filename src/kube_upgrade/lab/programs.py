@@ -76,6 +76,11 @@ class Programs:
         self.services[name].stop(kill=True)
         self.services[name].start()
 
+    def stop(self) -> None:
+        """End both: the API server waits for those who watch it."""
+        for service in self.services.values():
+            service.stop(kill=True)
+
     def dead(self) -> list[str]:
         """Programs that have ended by themselves."""
         return [name for name, service in self.services.items() if not service.alive]

@@ -11,7 +11,8 @@ import typer
 
 from kube_upgrade.lab import data
 from kube_upgrade.lab.binaries import NoBinaries
-from kube_upgrade.lab.cluster import PROGRAMS, Lab, LabFailed, Wishes, run_lab
+from kube_upgrade.lab.cluster import PROGRAMS, Lab, LabFailed
+from kube_upgrade.lab.main import Wishes, run_lab
 from kube_upgrade.lab.outcome import EXIT, Outcome
 from kube_upgrade.lab.processes import StartFailed
 from kube_upgrade.lab.runs import RunError
