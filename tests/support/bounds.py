@@ -51,6 +51,8 @@ class Bounds:
             old = before.nodes.get(name)
             if node.order:
                 (self.foreign.add if node.order.kubeadm is None else self.foreign.discard)(name)
+            if self.seen_by and old and old.order and not node.order and old.report.status in MUTATING:
+                raise Broken(f"{name} loses its order while it is being changed")
             if self.seen_by and node.order and (old is None or old.order != node.order):
                 self.orders.append((name, str(node.order.version)))
                 self._order(after, node, self.seen_by)
