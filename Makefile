@@ -8,7 +8,7 @@ GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 .PHONY: help setup check test bench transcript lab binaries generate lock clean
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from the lock file (at once where that is done)
 	@tools/setup.sh

@@ -1,5 +1,7 @@
 """A process of a run is waited for with a reason, and a taken port is tried again elsewhere."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +87,19 @@ def test_ports_are_below_those_of_outgoing_connections() -> None:
     assert free_port() in PORTS
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert PORTS.stop <= lowest
+
+
+def test_a_port_is_given_to_one_caller_only_also_among_processes() -> None:
+    """Somebody who was told a port may bind it later: until then nobody else is told the same."""
+    ask = "from kube_upgrade.lab.processes import free_port; print(*(free_port() for _ in range(100)), flush=True)"
+    pipe = subprocess.PIPE
+    others = [subprocess.Popen([sys.executable, "-c", ask + "; input()"], stdin=pipe, stdout=pipe) for _ in range(3)]
+    given = [free_port() for _ in range(100)]
+    for other in others:
+        assert other.stdout is not None
+        given += [int(port) for port in other.stdout.readline().split()]
+    for other in others:
+        other.communicate(b"\n")
+
+    assert len(given) == 400
+    assert len(set(given)) == 400

@@ -97,6 +97,6 @@ async def _unless(supervisors: list[asyncio.Task[None]], work: Coroutine[Any, An
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     for supervisor in supervisors:
-        if supervisor.done():
-            supervisor.result()
+        if supervisor.done() and (error := supervisor.exception()):
+            raise LabFailed(f"{supervisor.get_name()}: {error}") from error
     raise LabFailed("a node's supervisor ended")

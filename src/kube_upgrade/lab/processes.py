@@ -1,5 +1,6 @@
 """Start a process of a run, wait until it is ready, stop it, show its log."""
 
+import fcntl
 import http.client
 import os
 import random
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kube_upgrade.lab.runs import Run
+from kube_upgrade.lab.runs import Run, runs_directory
 
 PORTS = range(20_000, 32_000)  # below Linux's ephemeral range: no outgoing connection takes a port while we restart
 LOOK = 0.05  # seconds between two probes
@@ -28,12 +29,30 @@ class PortTaken(StartFailed):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on right now. Someone may be faster: start through `on_free_ports`."""
+    """A loopback port that nobody listens on right now, and that no other call of this user's programs was given.
+
+    It stays ours until this process ends. A stranger may be faster: start through `on_free_ports`.
+    """
     for port in random.sample(PORTS, 200):
+        if not _reserved(port):
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
     raise StartFailed(f"no free port on 127.0.0.1 among 200 tried between {PORTS.start} and {PORTS.stop}")
+
+
+def _reserved(port: int) -> bool:
+    """Take the port's lock file for the life of this process; False where someone has it, perhaps ourselves."""
+    folder = runs_directory().with_name(f"{runs_directory().name}-ports")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    return True  # never closed: the lock is the reservation
 
 
 def on_free_ports(start: Callable[[], None], *, attempts: int = 5) -> None:
