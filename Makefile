@@ -34,7 +34,7 @@ binaries: setup ## Find, fetch or build etcd and Kubernetes (minutes, once per u
 	@$(BIN)/python -m kube_upgrade.lab.binaries >&2
 
 generate: setup ## Write the CRD and its reference page from the code
-	$(BIN)/python -m kube_upgrade.kube.wire.schema
+	$(BIN)/python -m kube_upgrade.kube.wire.generate
 
 transcript: setup binaries ## Run the lab and put its story into README.md and docs/transcript.txt
 	$(BIN)/python tools/transcript.py

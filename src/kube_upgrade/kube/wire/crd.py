@@ -1,6 +1,6 @@
 """Makes the CustomResourceDefinition of schema.py, rules.py and model.node_config.
 
-`python -m kube_upgrade.kube.wire.schema` is what `make generate` calls.
+`python -m kube_upgrade.kube.wire.generate` is what `make generate` calls.
 """
 
 from datetime import timedelta

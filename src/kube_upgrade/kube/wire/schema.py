@@ -6,7 +6,6 @@ model.node_config.
 """
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -254,10 +253,3 @@ class PlanObject(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: PlanSpec
     status: PlanStatusBody = PlanStatusBody()
-
-
-if __name__ == "__main__":
-    from kube_upgrade.kube.wire import crd, reference
-
-    for page in (crd, reference):
-        page.write(Path())
