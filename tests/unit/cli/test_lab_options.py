@@ -1,0 +1,42 @@
+"""Wrong options end with 2 and a sentence; nothing is started for them."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from kube_upgrade.cli.main import app
+
+
+def run(*args: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(args))
+    return result.exit_code, result.output
+
+
+def test_no_command_shows_what_there_is() -> None:
+    code, text = run()
+
+    assert "lab" in text
+    assert "version" in text
+    assert code in (0, 2)
+
+
+def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, text = run("lab", "--scenario", str(tmp_path / "none.yaml"))
+
+    assert code == 2
+    assert "none.yaml: No such file or directory" in text
+
+
+def test_a_version_that_is_none_is_refused_with_the_right_form() -> None:
+    code, text = run("lab", "--to", "1.37")
+
+    assert code == 2
+    assert "default: to: '1.37' is not a version like v1.37.2" in text
+
+
+def test_an_unknown_program_is_refused_with_those_that_exist() -> None:
+    code, text = run("lab", "--without", "etcd")
+
+    assert code == 2
+    assert "upgraded" in text
+    assert "fleetlock" in text
