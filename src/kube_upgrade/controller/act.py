@@ -90,7 +90,11 @@ class Actor:
             async with turnstile:
                 return await self._patch(action)
 
-        return all(await asyncio.gather(*(one(action) for action in actions)))
+        ends = await asyncio.gather(*(one(action) for action in actions), return_exceptions=True)
+        for end in ends:  # only after all have ended: no write of this decision may land after the next snapshot
+            if isinstance(end, BaseException):
+                raise end
+        return all(ends)
 
     async def _patch(self, action: NodeAction) -> bool:
         node = self._nodes.get(action.node)

@@ -11,7 +11,7 @@ from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
-from kube_upgrade.kube.errors import KubeError
+from kube_upgrade.kube.errors import ApiError, KubeError
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE
 
@@ -63,8 +63,9 @@ class Loop:
             waits.append(LOST_GUARD_PAUSE)
         for seen in snapshots:
             decision = decide(seen)
-            self._publisher.publish(seen, decision)
             held = await self._actor.carry_out(seen.plan, decision)
+            if held:
+                self._publisher.publish(seen, decision)
             if decision.actions:
                 waits.append(0.0 if held else LOST_GUARD_PAUSE)
             if decision.wake_at:
@@ -79,6 +80,8 @@ class Loop:
         except KubeError as error:
             self._failures += 1
             wait = pause(self._failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=0.5)
+            if isinstance(error, ApiError) and error.retry_after:
+                wait = max(wait, min(error.retry_after, MOST_PAUSE))
             log.warning("turn failed", reason=str(error), retry_seconds=round(wait, 1), failures=self._failures)
             await asyncio.sleep(wait)
             return 0.0
