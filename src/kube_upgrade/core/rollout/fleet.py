@@ -67,6 +67,7 @@ class Fleet:
     soaking: dict[str, dict[str, datetime]] = field(default_factory=dict)  # node → end of its soak
     control_planes_behind: list[str] = field(default_factory=list)
     busy_control_planes: list[str] = field(default_factory=list)
+    waiting: list[tuple[Node, Group]] | None = None  # the candidates, once somebody asked
     answers: dict[str, Hold | None] = field(default_factory=dict)  # of the gates that are asked once
 
     def group_of(self, node: str) -> Group | None:

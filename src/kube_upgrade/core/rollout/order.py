@@ -9,6 +9,12 @@ from kube_upgrade.model.plan import Group
 
 def candidates(fleet: Fleet) -> list[tuple[Node, Group]]:
     """Every node that still has to make this hop and holds no claim, best first."""
+    if fleet.waiting is None:
+        fleet.waiting = _sorted(fleet)
+    return fleet.waiting
+
+
+def _sorted(fleet: Fleet) -> list[tuple[Node, Group]]:
     waiting = [
         (fleet.nodes[name], group)
         for group in fleet.seen.plan.groups

@@ -78,23 +78,28 @@ def renewal(fleet: Fleet) -> datetime | None:
 
 
 def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None) -> ConfigureNode | None:
-    action = ConfigureNode(
+    config, os_updates = config_changes(node, fleet.settings[group.name]), _os_updates(fleet, node, group)
+    if not config and not os_updates and stage == node.stage:
+        return None
+    return ConfigureNode(
         node=node.name,
         resource_version=node.resource_version,
-        config=config_changes(node, fleet.settings[group.name]),
-        os_updates=_os_updates(fleet, node, group),
+        config=config,
+        os_updates=os_updates,
         stage=stage if stage != node.stage else None,
         unstage=stage is None and node.stage is not None,
     )
-    return action if action.config or action.os_updates or action.stage or action.unstage else None
 
 
 def _os_updates(fleet: Fleet, node: Node, group: Group) -> datetime | Literal["no"] | None:
     """A new value, or None to leave the old one. Nothing is given while nodes are on their way: slots are theirs."""
     now, until = fleet.seen.now, _until(node.os_updates)
+    given, quiet = until is not None and until > now, fleet.quiet
+    if not given and not quiet:
+        return None  # the usual case in a rollout: no gate has to be asked
     if order_open(node) or first_hold(fleet, node, group, OS_UPDATE_GATES):
-        return "no" if until and until > now else None
-    if not fleet.quiet:
+        return "no" if given else None
+    if not quiet:
         return None
     wanted = min(filter(None, (now + OS_UPDATES_FOR, fleet.closes)))
     enough = until is not None and until >= min(wanted, now + OS_UPDATES_FOR / 2) and until <= wanted
