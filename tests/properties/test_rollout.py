@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.model.action import Decision
 from support.bounds import Bounds
-from support.weather import ACTS, Act, act, clear_up, worlds
+from support.weather import ACTS, PATIENT, Act, act, clear_up, worlds
 from support.world import World, carry_out
 
 CALM = ["step", "all step", "time"]
@@ -60,6 +60,7 @@ def come_to_rest(world: World, bounds: Bounds, rounds: int = 600) -> Decision:
     raise AssertionError(f"no rest after {rounds} rounds: {world.plan.status}")
 
 
+@PATIENT
 @given(worlds(), acts)
 def test_bounds_hold_in_any_weather_and_it_converges_when_nothing_is_held(world: World, script: list[Act]) -> None:
     bounds = Bounds(world)
@@ -71,6 +72,7 @@ def test_bounds_hold_in_any_weather_and_it_converges_when_nothing_is_held(world:
     assert all(node.kubelet == world.plan.version and not node.unschedulable for node in world.nodes.values())
 
 
+@PATIENT
 @given(worlds(), calm_acts)
 def test_without_bad_weather_no_node_is_taken_out_twice(world: World, script: list[Act]) -> None:
     """Once per hop at most, and never without having been claimed."""
@@ -82,6 +84,7 @@ def test_without_bad_weather_no_node_is_taken_out_twice(world: World, script: li
     assert len(world.plan.status.history) == 1
 
 
+@PATIENT
 @given(worlds(), acts)
 def test_where_nothing_can_happen_any_more_somebody_reads_why(world: World, script: list[Act]) -> None:
     bounds = Bounds(world)
@@ -91,6 +94,7 @@ def test_where_nothing_can_happen_any_more_somebody_reads_why(world: World, scri
     assert decision.status.summary == "Complete" or decision.holds or degraded, decision.status
 
 
+@PATIENT
 @given(worlds(), acts)
 def test_a_decision_is_total_and_repeats_itself(world: World, script: list[Act]) -> None:
     bounds = Bounds(world)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from support.bounds import Bounds
-from support.weather import ACTS, Act, act, clear_up, worlds
+from support.weather import ACTS, PATIENT, Act, act, clear_up, worlds
 from support.world import World, carry_out
 
 CLAIMS_READ = "read the claims again"  # as support/world.py says it; what follows are the orders
@@ -134,17 +134,20 @@ def holds_and_converges(world: World, script: list[Act]) -> None:
     assert all(node.kubelet == world.plan.version for node in world.nodes.values())
 
 
+@PATIENT
 @given(worlds(), acts)
 def test_two_leaders_in_any_weather_hold_the_bounds_and_converge(world: World, script: list[Act]) -> None:
     holds_and_converges(world, script)
 
 
+@PATIENT
 @given(worlds(), focused)
 def test_two_leaders_while_the_plan_is_edited_hold_the_bounds_and_converge(world: World, script: list[Act]) -> None:
     """Only what concerns claims and orders: version, pause, groups, budgets, nodes that come and go."""
     holds_and_converges(world, script)
 
 
+@PATIENT
 @given(worlds(), races())
 def test_a_leader_that_pauses_before_its_order_orders_nothing_that_the_other_gave_up(
     world: World, script: list[Act]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from kube_upgrade.model.node import Node, NodeStatus, Order, Report
@@ -16,6 +17,7 @@ from support.builders import CONTROL_PLANES, NEW, a_group, a_node, a_plan, havin
 from support.world import World, rebuilt, turn
 
 Act = tuple[str, int, int]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a whole rollout per example
 VERSIONS = (NEW, v("v1.37.3"), v("v1.37.1"))
 BUDGETS = (1, 2, Percent(50), 3)
 
