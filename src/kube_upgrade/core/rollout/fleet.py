@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from kube_upgrade.core.rollout import windows
 from kube_upgrade.core.rollout.ownership import foreign_until
@@ -69,6 +70,7 @@ class Fleet:
     busy_control_planes: list[str] = field(default_factory=list)
     waiting: list[tuple[Node, Group]] | None = None  # the candidates, once somebody asked
     answers: dict[str, Hold | None] = field(default_factory=dict)  # of the gates that are asked once
+    chains: dict[int, list[Any]] = field(default_factory=dict)  # gates that may still say something, by their tuple
 
     def group_of(self, node: str) -> Group | None:
         """The node's group; None where no group or more than one selects it."""

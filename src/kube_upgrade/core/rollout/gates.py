@@ -17,6 +17,7 @@ from kube_upgrade.model.status import Hold, Reason
 Gate = Callable[[Fleet, Node, Group], Hold | None]
 
 _NAMES_SHOWN = 3
+_ONCE: set[Gate] = set()  # filled by the decorator below
 FOREIGN = "another controller overwrites this plan's status: stop it, one of the two must go"
 
 
@@ -31,6 +32,7 @@ def once(question: Callable[[Fleet], Hold | None]) -> Gate:
             fleet.answers[name] = question(fleet)
         return fleet.answers[name]
 
+    _ONCE.add(gate)
     return gate
 
 
@@ -303,7 +305,11 @@ WITHDRAWING: tuple[Gate, ...] = (
 
 def first_hold(fleet: Fleet, node: Node, group: Group, gates: tuple[Gate, ...] = GATES) -> Hold | None:
     """The first reason why this node may not start; None where it may."""
-    for gate in gates:
+    if id(gates) not in fleet.chains:
+        # What is asked once and says nothing needs not be asked again for each of thousands of nodes.
+        fleet.chains[id(gates)] = [gate for gate in gates if gate not in _ONCE or gate(fleet, node, group)]
+    chain: list[Gate] = fleet.chains[id(gates)]
+    for gate in chain:
         if hold := gate(fleet, node, group):
             return hold
     return None

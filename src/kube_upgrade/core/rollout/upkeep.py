@@ -27,9 +27,9 @@ WORTH_FETCHING = (
 
 def upkeep(fleet: Fleet, holds: Mapping[str, Hold], busy: set[str]) -> list[ConfigureNode]:
     """One patch for each node that lacks something. `busy` nodes are written by an order now or next."""
-    fetching = next_in_turn(fleet, holds)
+    fetching, quiet = next_in_turn(fleet, holds), fleet.quiet
     found = (
-        _lacking(fleet, node, group, fleet.hop if node.name in fetching else None)
+        _lacking(fleet, node, group, fleet.hop if node.name in fetching else None, quiet)
         for node, group in fleet.managed()
         if node.name not in busy
     )
@@ -77,8 +77,8 @@ def renewal(fleet: Fleet) -> datetime | None:
     return min((end - OS_UPDATES_FOR / 2 for end in ends if end and end > fleet.seen.now), default=None)
 
 
-def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None) -> ConfigureNode | None:
-    config, os_updates = config_changes(node, fleet.settings[group.name]), _os_updates(fleet, node, group)
+def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None, quiet: bool) -> ConfigureNode | None:
+    config, os_updates = config_changes(node, fleet.settings[group.name]), _os_updates(fleet, node, group, quiet)
     if not config and not os_updates and stage == node.stage:
         return None
     return ConfigureNode(
@@ -91,10 +91,10 @@ def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None) 
     )
 
 
-def _os_updates(fleet: Fleet, node: Node, group: Group) -> datetime | Literal["no"] | None:
+def _os_updates(fleet: Fleet, node: Node, group: Group, quiet: bool) -> datetime | Literal["no"] | None:
     """A new value, or None to leave the old one. Nothing is given while nodes are on their way: slots are theirs."""
     now, until = fleet.seen.now, _until(node.os_updates)
-    given, quiet = until is not None and until > now, fleet.quiet
+    given = until is not None and until > now
     if not given and not quiet:
         return None  # the usual case in a rollout: no gate has to be asked
     if order_open(node) or first_hold(fleet, node, group, OS_UPDATE_GATES):
