@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kube_upgrade.controller.overlay import Overlay
+from kube_upgrade.core.rollout.fleet import order_open
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.informer import Informer
@@ -96,10 +97,17 @@ class World:
 
 
 def matters(old: object, new: object) -> bool:
-    """False for a heartbeat: a node that differs only in its resourceVersion."""
+    """False where no decision can change: a node's heartbeat, or a word of its daemon that nobody decides on."""
     if isinstance(old, Node) and isinstance(new, Node):
-        return replace(old, resource_version=new.resource_version) != new
+        return _decided_on(old) != _decided_on(new)
     return old != new
+
+
+def _decided_on(node: Node) -> Node:
+    """The node without what is only told. A message counts while an order is open: a busy lock stands in it."""
+    message = node.report.message if order_open(node) else ""
+    report = replace(node.report, phase="", attempt="", staged="", daemon="", message=message)
+    return replace(node, resource_version="", report=report)
 
 
 def to_static_pod(wire: PodObject) -> StaticPod:

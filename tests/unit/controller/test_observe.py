@@ -9,7 +9,7 @@ from kube_upgrade.controller.observe import matters, to_static_pod
 from kube_upgrade.kube.wire.kubeadm_config import ConfigMapObject, cluster_version
 from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
 from kube_upgrade.kube.wire.pod import Container, PodObject, PodSpec, PodStatus
-from kube_upgrade.model.node import Node
+from kube_upgrade.model.node import Node, NodeStatus, Order, Report
 from kube_upgrade.model.snapshot import StaticPod
 from kube_upgrade.model.version import KubeVersion
 
@@ -18,6 +18,20 @@ NODE = Node(name="w1", uid="u", resource_version="1", created=datetime(2026, 1, 
 
 def test_a_heartbeat_wakes_nobody() -> None:
     assert not matters(NODE, replace(NODE, resource_version="2"))
+
+
+def test_what_a_daemon_only_tells_wakes_nobody() -> None:
+    fetching = replace(NODE, report=Report(phase="staging", message="fcos-k8s:v1.37.2", staged="", daemon="0.1.0"))
+
+    assert not matters(NODE, fetching)
+
+
+def test_a_message_wakes_the_loop_while_an_order_is_open() -> None:
+    ordered = replace(NODE, order=Order(version=KubeVersion.parse("v1.37.2")), report=Report(status=NodeStatus.PENDING))
+    busy = replace(ordered, report=Report(status=NodeStatus.PENDING, message="LockBusy: all slots are held"))
+
+    assert matters(ordered, busy)
+    assert matters(ordered, replace(ordered, report=Report(status=NodeStatus.UPGRADING)))
 
 
 def test_a_node_that_is_no_longer_ready_wakes_the_loop() -> None:
