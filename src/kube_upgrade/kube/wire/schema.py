@@ -148,7 +148,7 @@ class PlanSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     freezes: Annotated[list[FreezeSpec], about("Start no node inside any of these.", maxItems=64, **ATOMIC)] = []
     progress_deadline: Annotated[
         str,
-        about("How long a node may take from the lock's grant on; longer counts as one failure.", maxLength=32),
+        about("How long a node may take from kubeadm's start on; longer counts as one failure.", maxLength=32),
     ] = "45m"
     upgraded: Annotated[dict[str, Any], settings("Settings of every node.", defaults=True)]
     groups: Annotated[
