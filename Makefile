@@ -2,10 +2,11 @@
 
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
+SIZE := full
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test bench transcript lab binaries generate lock clean
+.PHONY: help setup check test bench campaign transcript lab binaries generate lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ test: setup binaries ## All tests: the real control plane and the whole lab too
 
 bench: setup binaries ## Measure speed and memory; options: make bench ARGS='--nodes 1000'
 	$(BIN)/python -m bench $(ARGS)
+
+campaign: setup ## Many more examples under a printed seed (SIZE=full or sampled)
+	$(BIN)/python tools/campaign.py $(SIZE)
 
 lab: setup binaries ## Upgrade a cluster on this machine; options: make lab ARGS='--workers 5'
 	@$(BIN)/kube-upgrade lab $(ARGS)

@@ -10,12 +10,18 @@ import secrets
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
 from kube_upgrade.lab.binaries import Binaries, NoBinaries, find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane, KubectlFailed
 from kube_upgrade.lab.runs import Run
+from support.examples import EXAMPLES
+
+# For tools/campaign.py: as many examples, under the seed that it prints.
+for profile, examples in EXAMPLES.items():
+    hypothesis.settings.register_profile(profile, max_examples=examples, database=None, print_blob=True)
 
 PARTS = {"cluster": "--with-cluster", "lab": "--with-lab"}
 binaries_key = pytest.StashKey[Binaries]()

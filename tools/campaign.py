@@ -1,0 +1,67 @@
+"""Runs the fault properties with many examples under one printed seed, and writes down how it went.
+
+tools/campaign.py full      10,000 rollouts and more: before an issue is resolved; writes docs/campaigns/DATE.md
+tools/campaign.py sampled   2,000 and more, with another seed each time: in CI
+"""
+
+import argparse
+import secrets
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+from support.examples import EXAMPLES  # noqa: E402 - the tests' own numbers
+
+ROLLOUTS = ("tests/properties/test_rollout.py", "tests/properties/test_two_leaders.py")
+OTHERS = ("tests/properties/test_node_steps.py", "tests/properties/test_lock_store.py")
+
+
+def main() -> None:
+    """Ends with pytest's exit code; a failure's text names the seed and how to run it again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", choices=("full", "sampled"))
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    given = parser.parse_args()
+    again = f"tools/campaign.py {given.size} --seed {given.seed}"
+    print(f"campaign: {again}", flush=True)
+    results = [_run(given.size, given.seed, *ROLLOUTS)]
+    if given.size == "full":
+        results.append(_run(given.size, given.seed, *OTHERS))
+        _write(given.seed, results)
+    failed = any(code for _, code, _ in results)
+    print(f"campaign: {'FAILED' if failed else 'passed'}; again: {again}", flush=True)
+    sys.exit(failed)
+
+
+def _run(size: str, seed: int, *tests: str) -> tuple[tuple[str, ...], int, float]:
+    argv = [sys.executable, "-m", "pytest", *tests, "-p", "no:randomly", "--timeout=1500", "-q"]
+    argv += [f"--hypothesis-profile={size}", f"--hypothesis-seed={seed}"]
+    began = time.monotonic()
+    code = subprocess.run(argv, cwd=ROOT, check=False).returncode
+    return tests, code, time.monotonic() - began
+
+
+def _write(seed: int, results: list[tuple[tuple[str, ...], int, float]]) -> None:
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+    now = datetime.now(UTC)
+    lines = [
+        f"# Campaign of {now:%Y-%m-%d}",
+        "",
+        f"{now:%H:%M} UTC, commit {commit}, seed {seed}; {EXAMPLES['full']} examples of each property.",
+        "",
+        "| properties | result | seconds |",
+        "|---|---|---|",
+    ]
+    for tests, code, seconds in results:
+        lines.append(f"| {', '.join(tests)} | {'failed' if code else 'passed'} | {seconds:.0f} |")
+    folder = ROOT / "docs/campaigns"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{now:%Y-%m-%d}.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
