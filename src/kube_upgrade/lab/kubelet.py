@@ -196,7 +196,7 @@ def rebooted_event(boot: Boot, uid: str) -> dict[str, Any]:
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{boot.name}.", "namespace": "default"},
+        "metadata": {"generateName": f"{boot.name}-", "namespace": "default"},
         "type": "Warning",
         "reason": "Rebooted",
         "action": "Rebooted",

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.client import KubeApi
+from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.errors import Gone, KubeError
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
@@ -62,7 +62,7 @@ class Watched:
 class Witness:
     """Records what it sees; `world` is the last of it. Broken streams go on where they ended; a 410 is a gap."""
 
-    api: KubeApi
+    api: Api
     now: Callable[[], datetime]
     seen: list[Revision] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)

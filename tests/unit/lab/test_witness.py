@@ -1,0 +1,103 @@
+"""The judge's eyes see every revision, or say that they may have missed one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.errors import KubeError, Unreachable
+from kube_upgrade.lab.history import History
+from kube_upgrade.lab.witness import Witness
+from kube_upgrade.model.node import Node
+from support.async_memory_api import AsyncMemoryApi
+from support.histories import START
+from support.memory_api import MemoryApi
+
+PATIENCE = 10.0
+
+
+class Scene:
+    """One node and a witness that watches it."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryApi()
+        self.api = AsyncMemoryApi(self.memory)
+        self.memory.create(paths.NODES, {"metadata": {"name": "w-1"}})
+        self.witness = Witness(api=self.api, now=lambda: START)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Both watches stand."""
+        async with self.witness.watching(), asyncio.timeout(PATIENCE):
+            await self.api.asked(1, "watch", paths.NODES)
+            await self.api.asked(1, "watch", paths.PLANS)
+            yield
+
+    def cordon(self, *, unschedulable: bool) -> str:
+        """One more revision; its number."""
+        self.memory.patch(paths.node("w-1"), {"spec": {"unschedulable": unschedulable}})
+        return self.memory.version
+
+    async def seen(self, number: str) -> History:
+        """The history once it reaches this revision."""
+        while not any(str(each.number) == number for each in self.witness.seen):
+            await self.witness.moved.wait()
+            await asyncio.sleep(0)
+        return self.witness.history()
+
+
+def cordons(history: History) -> list[bool]:
+    return [each.subject.unschedulable for each in history.in_order() if isinstance(each.subject, Node)]
+
+
+async def test_what_was_there_before_and_every_change_is_recorded() -> None:
+    scene = Scene()
+    async with scene.watching():
+        scene.cordon(unschedulable=True)
+        history = await scene.seen(scene.cordon(unschedulable=False))
+    assert cordons(history) == [False, True, False]
+    assert history.gaps == ()
+
+
+async def broken(error: KubeError | None) -> History:
+    """A watch that breaks, and changes while it is away."""
+    scene = Scene()
+    async with scene.watching():
+        await scene.seen(scene.cordon(unschedulable=True))
+        scene.api.break_watches(error)
+        scene.cordon(unschedulable=False)
+        return await scene.seen(scene.cordon(unschedulable=True))
+
+
+async def test_a_watch_that_the_server_ends_goes_on_without_loss() -> None:
+    history = await broken(None)
+    assert cordons(history) == [False, True, False, True]
+    assert history.gaps == ()
+
+
+async def test_a_watch_that_breaks_goes_on_without_loss() -> None:
+    history = await broken(Unreachable("reset"))
+    assert cordons(history) == [False, True, False, True]
+    assert history.gaps == ()
+
+
+async def test_an_expired_position_is_a_gap_and_the_watch_goes_on_from_a_new_list() -> None:
+    scene = Scene()
+    async with scene.watching():
+        await scene.seen(scene.cordon(unschedulable=True))
+        scene.api.break_watches(Unreachable("reset"))
+        scene.cordon(unschedulable=False)
+        number = scene.cordon(unschedulable=True)
+        scene.memory.compact()
+        history = await scene.seen(number)
+    assert len(history.gaps) == 2, "one for each kind"
+    assert all("410" in gap for gap in history.gaps)
+
+
+async def test_a_deleted_node_is_recorded_as_deleted() -> None:
+    scene = Scene()
+    async with scene.watching():
+        scene.memory.delete(paths.node("w-1"))
+        history = await scene.seen(scene.memory.version)
+    assert history.in_order()[-1].deleted
+    assert scene.witness.world.nodes == {}
