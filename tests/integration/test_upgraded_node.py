@@ -20,8 +20,9 @@ from kube_upgrade.kube.errors import NotFound, ServerError, Unreachable
 from kube_upgrade.kube.wire import node as keys
 from kube_upgrade.kube.wire.node import NodeObject
 from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.disk import CONFIG, Addresses, Credentials, install
 from kube_upgrade.lab.machine import Machine
-from kube_upgrade.lab.node import CONFIG, Addresses, Credentials, LabNode, install
+from kube_upgrade.lab.node import LabNode
 from kube_upgrade.lab.objects import kubeadm_objects
 from kube_upgrade.lab.processes import free_port
 from kube_upgrade.lab.registry import Registry

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,11 +87,11 @@ class ControlPlane:
             raise
         return plane
 
-    def stop(self) -> None:
-        """Stop all four, etcd last. The folder stays until the run is closed."""
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop all four, etcd last; with `kill` nobody is asked. The folder stays until the run is closed."""
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             if name in self.services:
-                self.services[name].stop()
+                self.services[name].stop(kill=kill)
 
     def __enter__(self) -> Self:
         return self
@@ -191,8 +192,8 @@ class ControlPlane:
         on_free_ports(self._start_apiserver)
         self.admin_kubeconfig = self.kubeconfig("admin", "kubernetes-admin", ["system:masters"])
         # Only now: started together with the API server the controller manager ends, "forbidden", before RBAC is there.
-        on_free_ports(self._start_controller_manager)
-        on_free_ports(self._start_scheduler)
+        with ThreadPoolExecutor() as together:
+            tuple(together.map(on_free_ports, (self._start_controller_manager, self._start_scheduler)))
 
     def _start_etcd(self) -> None:
         port, peer = free_port(), free_port()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from kube_upgrade.lab import audit
 from kube_upgrade.lab.binaries import find_or_make
 from kube_upgrade.lab.cluster import Lab, LabFailed
 from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.course import upgrade
 from kube_upgrade.lab.outcome import Outcome
 from kube_upgrade.lab.programs import NAMESPACE
 from kube_upgrade.lab.registry import Registry
@@ -24,7 +26,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """How a run is to be made. `announce` is called just before the plan is applied, `conclude` after the verdict,
-    while the cluster is still up."""
+    while the cluster is still up; with `keep` it stays up until Ctrl-C, and its folder for good."""
 
     scenario: Scenario
     show: Show
@@ -47,7 +49,7 @@ def run_lab(wishes: Wishes) -> Outcome:
         try:
             return asyncio.run(_with_nodes(wishes, run, plane))
         finally:
-            plane.stop()
+            plane.stop(kill=True)  # nobody will need it: an orderly end takes a second
 
 
 async def _with_nodes(wishes: Wishes, run: Run, plane: ControlPlane) -> Outcome:
@@ -66,15 +68,16 @@ async def _with_nodes(wishes: Wishes, run: Run, plane: ControlPlane) -> Outcome:
 
 
 async def _upgrade(wishes: Wishes, lab: Lab) -> Outcome:
-    await lab.prepare()
-    await asyncio.to_thread(lab.build_nodes)
+    await asyncio.gather(lab.prepare(), lab.build_nodes())
     lab.show.say(f"starting {len(lab.nodes)} nodes")
     supervisors = [asyncio.create_task(node.run(), name=node.name) for node in lab.nodes]
     try:
         await _unless(supervisors, _until_ready(lab))
         wishes.announce(lab)
-        outcome = await _unless(supervisors, lab.upgrade())
+        outcome = await _unless(supervisors, upgrade(lab))
         wishes.conclude(lab, outcome)
+        if wishes.keep:
+            await _unless(supervisors, _until_told())
         return outcome
     finally:
         for task in supervisors:
@@ -83,9 +86,24 @@ async def _upgrade(wishes: Wishes, lab: Lab) -> Outcome:
 
 
 async def _until_ready(lab: Lab) -> None:
-    await asyncio.gather(lab.nodes_ready(), lab.start_programs())
-    await lab.start_workloads()
+    async def workloads() -> None:
+        await lab.nodes_ready()
+        await lab.start_workloads()
+
+    await asyncio.gather(lab.start_programs(), workloads())
     lab.show.say("nodes, programs and workloads are up")
+
+
+async def _until_told() -> None:
+    """Return at Ctrl-C or SIGTERM. Kubelets and daemons go on meanwhile."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    try:
+        await told.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 async def _unless(supervisors: list[asyncio.Task[None]], work: Coroutine[Any, Any, T]) -> T:

@@ -47,6 +47,15 @@ def kubeadm_objects(version: str, endpoint: str) -> Iterator[dict[str, Any]]:
     }
 
 
+def collection(body: dict[str, Any]) -> str:
+    """The path where objects of this kind are posted."""
+    version, kind = body["apiVersion"], body["kind"]
+    base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
+    namespace = body["metadata"].get("namespace")
+    plural = kind.lower() + "s"
+    return f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
+
+
 def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
     """A ConfigMap in kube-system."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": SYSTEM}, "data": data}

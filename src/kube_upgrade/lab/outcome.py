@@ -21,17 +21,21 @@ class Outcome:
     nodes: tuple[NodeTimes, ...]
     memory: dict[str, float] = field(default_factory=dict)
     refused: tuple[str, ...] = ()  # calls of ours for which a permission is missing
+    missed: tuple[str, ...] = ()  # events of the scenario whose moment never came
 
     @property
     def result(self) -> Result:
-        """A missing permission fails the lab, however well it ended."""
-        return Result.FAILED if self.refused else self.verdict.result
+        """A missing permission fails the lab, however well it ended; what did not happen has proven nothing."""
+        if self.refused:
+            return Result.FAILED
+        return Result.UNPROVEN if self.missed and self.verdict.result is Result.COMPLETE else self.verdict.result
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Everything that kept the run from being complete, in sentences."""
         breaches: tuple[Breach, ...] = self.verdict.breaches
-        return (*(str(breach) for breach in breaches), *self.verdict.gaps, *self.refused)
+        missed = (f"the rollout was over before: {event}" for event in self.missed)
+        return (*(str(breach) for breach in breaches), *self.verdict.gaps, *self.refused, *missed)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `-o json` prints."""

@@ -7,8 +7,10 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
+from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.lab.access import service_account_token, write_kubeconfig
 from kube_upgrade.lab.control_plane import ControlPlane
@@ -20,6 +22,12 @@ CONTROLLER, LOCKS = "upgrade-controller", "fleetlock"
 READY_SECONDS = 30.0
 
 
+class ConfigMap(msgspec.Struct, frozen=True):
+    """A ConfigMap, reduced to what it holds."""
+
+    data: dict[str, str]
+
+
 @dataclass(slots=True)
 class Programs:
     """The two, as far as they run here; `--without` leaves one out."""
@@ -29,6 +37,7 @@ class Programs:
     lock_port: int = field(default_factory=free_port)
     services: dict[str, Service] = field(default_factory=dict)
     _ports: dict[str, int] = field(default_factory=dict)
+    _base: dict[str, Any] = field(default_factory=dict)  # config.yaml of the lock server in deploy/base
 
     @property
     def lock_url(self) -> str:
@@ -40,16 +49,17 @@ class Programs:
         return self.run.folder / "programs" / f"{name}.conf"
 
     async def prepare(self, api: Api) -> None:
-        """Kubeconfigs with tokens of the service accounts, for programs of ours and for replacements."""
+        """Kubeconfigs with tokens of the service accounts, for ours and for replacements; the lock server's config."""
         for name in (CONTROLLER, LOCKS):
             token = await service_account_token(api, NAMESPACE, name)
             write_kubeconfig(self.kubeconfig(name), self.plane.admin_kubeconfig, NAMESPACE, name, token)
+        found = await api.get(paths.configmap(NAMESPACE, LOCKS), ConfigMap)
+        self._base = yaml.safe_load(found.data["config.yaml"])
 
     def start_locks(self, slots: Mapping[str, int]) -> None:
         """The lock server with the config of deploy/base, listening here, with the scenario's slots."""
-        base = yaml.safe_load(self._config_map())
-        groups = base.get("groups", {}) | {name: {"slots": number} for name, number in slots.items()}
-        config = base | {
+        groups = self._base.get("groups", {}) | {name: {"slots": number} for name, number in slots.items()}
+        config = self._base | {
             "server": {"listen": f"127.0.0.1:{self.lock_port}"},
             "kubernetes": {"kubeconfig": str(self.kubeconfig(LOCKS))},
             "groups": groups,
@@ -84,11 +94,6 @@ class Programs:
     def dead(self) -> list[str]:
         """Programs that have ended by themselves."""
         return [name for name, service in self.services.items() if not service.alive]
-
-    def _config_map(self) -> str:
-        text = self.plane.kubectl("get", "configmap", LOCKS, "--namespace", NAMESPACE, "--output", "yaml")
-        found: dict[str, Any] = yaml.safe_load(text)
-        return str(found["data"]["config.yaml"])
 
     def _start(self, name: str, argv: list[str | Path], port: int) -> None:
         service = Service(self.run, name, [sys.executable, *argv], self.run.folder / "programs" / f"{name}.log")

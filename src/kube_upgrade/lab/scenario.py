@@ -1,13 +1,23 @@
 """What a lab run shall be: nodes, plan, workloads, pace, faults and events, read from a YAML file (scenarios/)."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 
+from kube_upgrade.core.node_steps.report import PHASES
 from kube_upgrade.lab.judge import Result
+from kube_upgrade.lab.standins.kubeadm_faults import RecordedFault
 from kube_upgrade.model.version import BadVersion, KubeVersion
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+# What a fault's mode may be, by its key (lab/machine.py); any other key is a command: program and verb.
+MODES = {"boot": ("previous",), "finalize": ("no-reboot",), "kubeadm": tuple(RecordedFault)}
+COMMANDS = ("rpm-ostree", "ostree", "kubeadm", "systemctl")
 
 
 class BadScenario(ValueError):
@@ -22,24 +32,24 @@ class Workload(Part, frozen=True, kw_only=True):
     """A Deployment on the nodes that take ordinary pods, with a PodDisruptionBudget where `maxUnavailable` is given."""
 
     name: str
-    replicas: int
-    max_unavailable: int | None = None
+    replicas: AtLeastOne
+    max_unavailable: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Pace(Part, frozen=True, kw_only=True):
     """How fast the simulated hardware is, in seconds. Nothing here is a rule; real nodes take minutes."""
 
-    boot: float = 2.0  # from the reboot until the kubelet starts
-    kubelet_ready: float = 0.5
-    pod_start: float = 0.2
-    pod_stop: float = 0.3
-    static_pod_start: float = 0.4
-    download: float = 1.0  # of an OS image
-    image_pull: float = 0.3  # of the static pods' images
-    kubeadm: float = 1.0  # what one run takes besides its waiting
-    poll: float = 0.25  # how often the daemon looks at what tells nobody; its setting
-    settle: float = 2.0  # how long a node must be well after its boot; the daemon's setting
-    patience: float = 240.0  # the whole rollout; longer is a failure
+    boot: Seconds = 2.0  # from the reboot until the kubelet starts
+    kubelet_ready: Seconds = 0.5
+    pod_start: Seconds = 0.2
+    pod_stop: Seconds = 0.3
+    static_pod_start: Seconds = 0.4
+    download: Seconds = 1.0  # of an OS image
+    image_pull: Seconds = 0.3  # of the static pods' images
+    kubeadm: Seconds = 1.0  # what one run takes besides its waiting
+    poll: Seconds = 0.25  # how often the daemon looks at what tells nobody; its setting
+    settle: Seconds = 2.0  # how long a node must be well after its boot; the daemon's setting
+    patience: Seconds = 240.0  # the whole rollout; longer is a failure
 
 
 class MachineFault(Part, frozen=True, kw_only=True):
@@ -48,19 +58,32 @@ class MachineFault(Part, frozen=True, kw_only=True):
     node: str
     key: str  # such as "rpm-ostree rebase", "boot", "kubeadm"
     fail: str = ""
-    code: int = 1
-    hang: float = 0.0
+    code: AtLeastOne = 1
+    hang: Seconds = 0.0
     mode: str = ""
-    times: int | None = 1
+    times: AtLeastOne | None = 1
+
+
+class Moment(Part, frozen=True, kw_only=True):
+    """The first time that a node's daemon reports this phase."""
+
+    node: str
+    phase: str
 
 
 class Event(Part, frozen=True, kw_only=True):
-    """Something that happens `after` seconds from the plan on: one of `kubectl` (as admin), `restart` or `reboot`."""
+    """Something that happens `after` seconds from the plan on, or from the moment `when`: exactly one of the rest."""
 
-    after: float
-    kubectl: str | None = None
-    restart: str | None = None  # a program: upgrade-controller or fleetlock
-    reboot: str | None = None  # a node, without any warning
+    after: Seconds = 0.0
+    when: Moment | None = None
+    kubectl: str | None = None  # as admin
+    restart: Literal["upgrade-controller", "fleetlock"] | None = None  # kill -9, and started again
+    reboot: str | None = None  # a node that loses power
+
+    def __str__(self) -> str:
+        what = {"kubectl": self.kubectl, "restart": self.restart, "reboot": self.reboot}
+        done = next((f"{name} {value}" for name, value in what.items() if value), "nothing")
+        return f"{done}, {self.after:g} s after {f'{self.when.node} is {self.when.phase}' if self.when else 'the plan'}"
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -79,7 +102,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     faults: list[MachineFault] = []
     timeline: list[Event] = []
     # Slots of the lock server's groups, over those of deploy/base. By factory: a msgspec default must not be mutable.
-    slots: dict[str, int] = msgspec.field(default_factory=dict)
+    slots: dict[str, AtLeastOne] = msgspec.field(default_factory=dict)
     expect: Result = Result.COMPLETE  # what a test of this scenario wants to see
 
     @property
@@ -120,22 +143,58 @@ def adapt(
 
 
 def check(scenario: Scenario, where: str) -> Scenario:
-    """The same scenario, where it makes sense. Raises BadScenario."""
+    """The same scenario, where it makes sense. Raises BadScenario with every complaint on a line of its own."""
+    found = [f"{where}: {complaint}" for complaint in complaints(scenario)]
+    if found:
+        raise BadScenario("\n".join(found))
+    return scenario
+
+
+def complaints(scenario: Scenario) -> Iterator[str]:
+    """What is wrong beyond a field's type: the field, what was given and what would be right."""
     for field, text in (("from", scenario.from_), ("to", scenario.to)):
         try:
             KubeVersion.parse(text)
         except BadVersion as bad:
-            raise BadScenario(f"{where}: {field}: {bad}") from bad
+            yield f"{field}: {bad}"
     if scenario.control_planes < 1:
-        raise BadScenario(f"{where}: controlPlanes: {scenario.control_planes} is not 1 or more")
+        yield f"controlPlanes: {scenario.control_planes} is not 1 or more"
     if scenario.workers < 0:
-        raise BadScenario(f"{where}: workers: {scenario.workers} is not 0 or more")
-    named = [("faults", fault.node) for fault in scenario.faults]
-    named += [("timeline", event.reboot) for event in scenario.timeline if event.reboot]
-    for field, name in named:
-        if name not in scenario.names:
-            raise BadScenario(f"{where}: {field}: {name!r} is none of {', '.join(scenario.names)}")
-    for event in scenario.timeline:
-        if sum(bool(each) for each in (event.kubectl, event.restart, event.reboot)) != 1:
-            raise BadScenario(f"{where}: timeline: an event has exactly one of kubectl, restart and reboot")
-    return scenario
+        yield f"workers: {scenario.workers} is not 0 or more"
+    names = [workload.name for workload in scenario.workloads]
+    yield from (f"workloads: {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    yield from (f"{field}: {name!r} is none of {', '.join(scenario.names)}" for field, name in _strangers(scenario))
+    for index, fault in enumerate(scenario.faults):
+        yield from (f"faults[{index}]: {wrong}" for wrong in _wrong_with_fault(fault))
+    for index, event in enumerate(scenario.timeline):
+        yield from (f"timeline[{index}]: {wrong}" for wrong in _wrong_with_event(event))
+
+
+def _strangers(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Nodes that are named and are not there, each with the field that names it."""
+    named = [(f"faults[{index}].node", fault.node) for index, fault in enumerate(scenario.faults)]
+    for index, event in enumerate(scenario.timeline):
+        named += [(f"timeline[{index}].reboot", event.reboot)] if event.reboot else []
+        named += [(f"timeline[{index}].when.node", event.when.node)] if event.when else []
+    return ((field, name) for field, name in named if name not in scenario.names)
+
+
+def _wrong_with_fault(fault: MachineFault) -> Iterator[str]:
+    if modes := MODES.get(fault.key):
+        if fault.mode not in modes:
+            yield f"mode {fault.mode!r} of {fault.key!r} is none of {', '.join(modes)}"
+        return
+    program, _, verb = fault.key.partition(" ")
+    if program not in COMMANDS or not verb:
+        yield f"key {fault.key!r} is none of {', '.join(MODES)}, and no program ({', '.join(COMMANDS)}) with its verb"
+    if fault.mode not in ("", "no-effect"):
+        yield f"mode {fault.mode!r} of a command is not 'no-effect'"
+    if not (fault.fail or fault.hang or fault.mode):
+        yield "does nothing: give fail, hang or mode"
+
+
+def _wrong_with_event(event: Event) -> Iterator[str]:
+    if sum(bool(each) for each in (event.kubectl, event.restart, event.reboot)) != 1:
+        yield "an event has exactly one of kubectl, restart and reboot"
+    if event.when and event.when.phase not in PHASES:
+        yield f"when.phase: {event.when.phase!r} is none of {', '.join(sorted(PHASES))}"

@@ -67,7 +67,7 @@ class Witness:
     seen: list[Revision] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     world: World = field(default_factory=World)
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)  # set, and a new one put here, by the next revision
 
     def history(self) -> History:
         """All that was seen until now."""
@@ -129,6 +129,7 @@ class Witness:
         self.seen.append(revision)
         self.world = self.world.after(revision)
         self.moved.set()
+        self.moved = asyncio.Event()
 
 
 def read_node(body: bytes | msgspec.Raw) -> Node:

@@ -59,6 +59,13 @@ def test_a_lost_watch_is_not_success() -> None:
     assert unproven.to_json()["reasons"] == ["/api/v1/nodes: 410 Expired"]
 
 
+def test_an_event_that_did_not_happen_has_proven_nothing() -> None:
+    missed = replace(GOOD, missed=("reboot worker-1, 90 s after the plan",))
+
+    assert (missed.result, EXIT[missed.result]) == (Result.UNPROVEN, 3)
+    assert missed.reasons == ("the rollout was over before: reboot worker-1, 90 s after the plan",)
+
+
 def test_a_breach_is_told_with_its_rule_and_revision() -> None:
     breach = Breach(Rule.ONE_CONTROL_PLANE, 812, "control planes cp-1, cp-2 are claimed together")
     failed = replace(GOOD, verdict=Verdict(result=Result.FAILED, breaches=(breach,)))

@@ -9,9 +9,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.lab import data
 from kube_upgrade.lab.binaries import NoBinaries
 from kube_upgrade.lab.cluster import PROGRAMS, Lab, LabFailed
+from kube_upgrade.lab.control_plane import KubectlFailed
 from kube_upgrade.lab.main import Wishes, run_lab
 from kube_upgrade.lab.outcome import EXIT, Outcome
 from kube_upgrade.lab.processes import StartFailed
@@ -45,7 +47,8 @@ def lab(
     """Upgrade a cluster on this machine: a real etcd and kube-apiserver, simulated hosts, every program ours.
 
     Ends with 0 where the judge saw every bound held and every node proven at the target; 1 failed, 3 unproven
-    (a watch was lost), 2 wrong options, 4 the lab itself could not run.
+    (a watch was lost, or the scenario's events did not happen), 2 wrong options or scenario, 4 the lab itself could not
+    run, 130 Ctrl-C before the verdict.
     """
     try:
         path = scenario or data.folder("scenarios") / "default.yaml"
@@ -73,14 +76,15 @@ def _run(wanted: Scenario, *, keep: bool, without: str | None, output: Output) -
         else:
             print(json.dumps(outcome.to_json()), flush=True)
         if keep:
-            print(f"kept: {done.run.folder}; Ctrl-C ends the cluster", file=sys.stderr)
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            print(f"kept: {done.run.folder}; Ctrl-C ends the cluster", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # taken down like Ctrl-C: orderly
     wishes = Wishes(scenario=wanted, show=Show(), keep=keep, without=without, announce=announce, conclude=conclude)
     try:
         return run_lab(wishes)
-    except (LabFailed, StartFailed, NoBinaries, RunError) as error:
+    except BadScenario as bad:
+        _leave(str(bad), USAGE)
+    except (LabFailed, StartFailed, NoBinaries, RunError, KubectlFailed, KubeError) as error:
         _leave(str(error), BROKEN)
 
 

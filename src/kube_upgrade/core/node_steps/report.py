@@ -53,6 +53,8 @@ _WAITS = {
     Why.NODE_HOLD: "held",
     Why.WITHDRAWN: "withdrawn",
 }
+_WAITING = "waiting"
+PHASES = frozenset({*_PHASES.values(), *_WAITS.values(), _WAITING})  # every word that a report's `phase` can be
 
 
 def report(seen: HostSnapshot, step: Step) -> Report:
@@ -103,7 +105,7 @@ def _unordered(seen: HostSnapshot, before: NodeStatus | None) -> NodeStatus | No
 
 def _phase(step: Step) -> str:
     if isinstance(step, Wait):
-        return next((word for why, word in _WAITS.items() if why == step.reason), "waiting")
+        return next((word for why, word in _WAITS.items() if why == step.reason), _WAITING)
     return _PHASES[type(step)]
 
 
