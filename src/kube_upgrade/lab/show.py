@@ -41,7 +41,7 @@ class Show:
         if now == self._before:
             return
         if self._live is not None:
-            self._live.update(Text(text(now)), refresh=True)
+            self._live.update(Text(f"\n{text(now)}", no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
             for line in news(self._before, now):
                 self.say(line)

@@ -90,7 +90,7 @@ def text(picture: View) -> str:
         columns(("NODE", "VERSION", "SERVICE", "PHASE", "LOCK", "NOTE"), nodes) if nodes else "",
         "\n".join(f"waiting: {wait}" for wait in picture.waits),
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in parts if part)
 
 
 def columns(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -125,14 +125,14 @@ def _node(node: Node, plan: Plan | None) -> NodeRow:
         name=node.name,
         group=",".join(groups),
         version=str(node.kubelet or "?"),
-        phase=_phase(node),
+        phase=phase(node),
         service=("Ready" if node.ready else "NotReady") + (",SchedulingDisabled" if node.unschedulable else ""),
         lock=node.drain.group if node.drain else "",
         note=node.report.message,
     )
 
 
-def _phase(node: Node) -> str:
+def phase(node: Node) -> str:
     """The daemon's finer word while an order is open; upstream's word afterwards."""
     status = node.report.status
     if node.order is None or status is None:

@@ -38,21 +38,21 @@ def in_the_middle() -> Story:
 
 def test_the_picture_shows_groups_nodes_phase_lock_and_what_waits() -> None:
     assert text(view(world(in_the_middle()))) == (
-        "plan plan: v1.36.3 → v1.37.2: Progressing: Upgrading groups [workers]\n"
+        "plan plan: v1.36.3 → v1.37.2: Progressing: Upgrading groups [workers]\n\n"
         "GROUP           DONE   OUT      STATUS\n"
         "control-plane   1/1    0 of 1   Complete\n"
-        "workers         0/2    1 of 1   Progressing: 0/2 nodes upgraded\n"
+        "workers         0/2    1 of 1   Progressing: 0/2 nodes upgraded\n\n"
         "NODE   VERSION   SERVICE                    PHASE       LOCK      NOTE\n"
         "cp-1   v1.37.2   Ready                      completed\n"
         "w-1    v1.36.3   Ready,SchedulingDisabled   draining    default   2 pods are left\n"
-        "w-2    v1.36.3   Ready\n"
+        "w-2    v1.36.3   Ready\n\n"
         "waiting: w-2: Budget: w-1 uses the budget of 1"
     )
 
 
 def test_without_a_plan_there_are_only_nodes() -> None:
     assert text(view(world(Story().node("w-1")))) == (
-        "no plan yet\nNODE   VERSION   SERVICE   PHASE   LOCK   NOTE\nw-1    v1.36.3   Ready"
+        "no plan yet\n\nNODE   VERSION   SERVICE   PHASE   LOCK   NOTE\nw-1    v1.36.3   Ready"
     )
 
 
