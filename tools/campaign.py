@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 from support.examples import EXAMPLES  # noqa: E402 - the tests' own numbers
 
-ROLLOUTS = ("tests/properties/test_rollout.py", "tests/properties/test_two_leaders.py")
+ROLLOUTS = (
+    "tests/properties/test_rollout.py",
+    "tests/properties/test_two_leaders.py",
+    "tests/properties/test_real_leaders.py",
+)
 OTHERS = ("tests/properties/test_node_steps.py", "tests/properties/test_lock_store.py")
 
 
