@@ -10,7 +10,7 @@ import msgspec
 
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.errors import Gone, KubeError
+from kube_upgrade.kube.errors import Gone, KubeError, ServerError, TooManyRequests, Unreachable
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.schema import PlanObject
@@ -21,6 +21,7 @@ from kube_upgrade.model.plan import Plan
 
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE = 2.0
+_BEGIN_SECONDS = 30.0
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -75,10 +76,10 @@ class Witness:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator["Witness"]:
-        """List both kinds, then follow them until the block ends. Raises KubeError where the lists fail."""
+        """List both kinds, then follow them until the block ends. Raises KubeError where the lists fail for long."""
         kinds = (Watched(paths.NODES, read_node), Watched(paths.PLANS, read_plan))
         for kind in kinds:
-            await self._list(kind)
+            await self._begin(kind)
         tasks = [asyncio.create_task(self._follow(kind)) for kind in kinds]
         try:
             yield self
@@ -86,6 +87,17 @@ class Witness:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _begin(self, kind: Watched) -> None:
+        """The first list: a fresh API server answers 429 while it sets up the storage of a new kind."""
+        until = asyncio.get_running_loop().time() + _BEGIN_SECONDS
+        while True:
+            try:
+                return await self._list(kind)
+            except (TooManyRequests, ServerError, Unreachable):
+                if asyncio.get_running_loop().time() > until:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self, kind: Watched) -> None:
         pause = _PAUSE_SECONDS

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.errors import KubeError, Unreachable
+from kube_upgrade.kube.errors import KubeError, TooManyRequests, Unreachable
 from kube_upgrade.lab.history import History
 from kube_upgrade.lab.witness import Witness
 from kube_upgrade.model.node import Node
@@ -101,3 +101,17 @@ async def test_a_deleted_node_is_recorded_as_deleted() -> None:
         history = await scene.seen(scene.memory.version)
     assert history.in_order()[-1].deleted
     assert scene.witness.world.nodes == {}
+
+
+async def test_a_kind_whose_storage_is_still_set_up_is_listed_again() -> None:
+    scene, refusals = Scene(), iter(range(2))
+
+    def starting(verb: str, path: str) -> None:
+        if (verb, path) == ("get", paths.PLANS) and next(refusals, None) is not None:
+            raise TooManyRequests(429, "TooManyRequests", "storage is (re)initializing")
+
+    scene.api.weather = starting
+    async with scene.watching():
+        history = await scene.seen(scene.cordon(unschedulable=True))
+    assert cordons(history) == [False, True]
+    assert history.gaps == ()
