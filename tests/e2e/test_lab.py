@@ -3,6 +3,8 @@
 All runs are started together: most of their time is the simulated hardware's, not this machine's.
 """
 
+import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +14,14 @@ from support.lab_run import LabRun, scenario
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-NAMES = ("default", "single-node", "one-plus-one", "worker-falls-back", "killed-programs")
+OPTIONS = {
+    "default": (),
+    "single-node": ("--keep",),
+    "one-plus-one": (),
+    "worker-falls-back": (),
+    "killed-programs": (),
+}
+RESULT = {"result", "seconds", "worstUnavailable", "nodes", "reasons", "memoryMiB"}
 KEYS = {
     "name", "role", "version", "target", "bootIdBefore", "bootIdAfter", "stagedSeconds", "outSeconds", "seconds",
 }  # fmt: skip
@@ -20,7 +29,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def runs(binaries: Binaries) -> Iterator[dict[str, LabRun]]:
-    started = {name: LabRun.start(*scenario(name)) for name in NAMES}
+    started = {name: LabRun.start(binaries["kubectl"], *scenario(name), *args) for name, args in OPTIONS.items()}
     yield started
     for run in started.values():
         run.close()
@@ -30,25 +39,47 @@ def test_three_control_planes_and_three_workers_go_one_minor_up(runs: dict[str, 
     code, found = runs["default"].result()
 
     assert (code, found["result"], found["reasons"]) == (0, "complete", [])
+    assert set(found) == RESULT
     assert found["worstUnavailable"] == {"control-plane": 1, "workers": 1}
     assert [node["role"] for node in found["nodes"]] == ["control-plane"] * 3 + ["worker"] * 3
     for node in found["nodes"]:
         assert set(node) == KEYS
         assert node["version"] == node["target"] == "v1.37.2"
         assert node["bootIdBefore"] != node["bootIdAfter"]
+        assert 0 <= node["stagedSeconds"] <= node["seconds"] <= found["seconds"]
         assert 0 < node["outSeconds"] <= node["seconds"] + 0.2
 
 
-@pytest.mark.parametrize("name", ["single-node", "one-plus-one"])
-def test_a_cluster_with_nowhere_else_to_go_gets_through(runs: dict[str, LabRun], name: str) -> None:
-    code, found = runs[name].result()
+def test_the_only_node_goes_through_with_its_pods_and_the_cluster_is_kept_until_ctrl_c(runs: dict[str, LabRun]) -> None:
+    run = runs["single-node"]
+    found = run.line()
+
+    assert (found["result"], found["worstUnavailable"]) == ("complete", {"control-plane": 1})
+    assert found["nodes"][0]["bootIdBefore"] != found["nodes"][0]["bootIdAfter"]
+    before = {pod.uid for pod in run.pods if pod.type == "ADDED"}
+    assert len(before) == 2
+    assert set(run.ask("get", "pods", "--output=jsonpath={.items[*].metadata.uid}").split()) == before
+    assert run.ask("get", "node", "--output=jsonpath={.items[*].spec.unschedulable}") == ""
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(30) == 0, "the verdict's code"
+    assert run.folder.exists()
+    shutil.rmtree(run.folder)
+
+
+def test_one_and_one_are_drained_in_their_turn(runs: dict[str, LabRun]) -> None:
+    """The control plane's pod goes to the worker, then both pods of the worker to the control plane."""
+    run = runs["one-plus-one"]
+    code, found = run.result()
+    ended = [pod.node for pod in run.pods if pod.type == "DELETED"]
 
     assert (code, found["result"], found["reasons"]) == (0, "complete", [])
-    assert set(found["worstUnavailable"].values()) == {1}
+    assert found["worstUnavailable"] == {"control-plane": 1, "workers": 1}
+    assert ended == ["control-plane-1", "worker-1", "worker-1"]
 
 
 def test_an_image_that_does_not_boot_stops_the_group_and_fails_the_run(runs: dict[str, LabRun]) -> None:
-    code, found = runs["worker-falls-back"].result()
+    run = runs["worker-falls-back"]
+    code, found = run.result()
     nodes = {node["name"]: node for node in found["nodes"]}
 
     assert (code, found["result"]) == (1, "failed")
@@ -57,9 +88,19 @@ def test_an_image_that_does_not_boot_stops_the_group_and_fails_the_run(runs: dic
     assert nodes["worker-1"]["bootIdBefore"] != nodes["worker-1"]["bootIdAfter"], "it was tried"
     assert nodes["worker-2"]["bootIdBefore"] == nodes["worker-2"]["bootIdAfter"], "it was left alone"
     assert any("worker-1 runs v1.36.3, not v1.37.2" in reason for reason in found["reasons"])
+    assert any("worker-1: error" in line and "BadImage" in line for line in run.talk), "and the daemon says why"
 
 
-def test_killed_programs_and_a_power_cut_change_nothing(runs: dict[str, LabRun]) -> None:
-    code, found = runs["killed-programs"].result()
+def test_killed_programs_and_a_power_cut_in_the_middle_of_kubeadm_change_nothing(runs: dict[str, LabRun]) -> None:
+    run = runs["killed-programs"]
+    code, found = run.result()
 
     assert (code, found["result"], found["reasons"]) == (0, "complete", [])
+    assert found["worstUnavailable"] == {"control-plane": 1, "workers": 1}
+    happened = [line[8:].strip() for line in run.talk if " is killed" in line or "loses power" in line]
+    assert happened == [
+        "fleetlock is killed",
+        "upgrade-controller is killed",
+        "worker-1 loses power",
+        "fleetlock is killed",
+    ]

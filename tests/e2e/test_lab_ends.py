@@ -3,20 +3,22 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kube_upgrade.lab.binaries import Binaries
 from kube_upgrade.lab.proc import everyone, marked
-from kube_upgrade.lab.runs import runs_directory
 from support.lab_run import LabRun
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
-STARTED = 60.0
 GONE = 5.0  # seconds: the promise
 
 
@@ -26,7 +28,8 @@ def small(binaries: Binaries) -> Iterator[Callable[..., LabRun]]:
     started: list[LabRun] = []
 
     def start(*args: str) -> LabRun:
-        started.append(LabRun.start("--control-planes", "1", "--workers", "1", *args))
+        size = ("--control-planes", "1", "--workers", "1")
+        started.append(LabRun.start(binaries["kubectl"], *size, *args))
         return started[-1]
 
     yield start
@@ -34,29 +37,22 @@ def small(binaries: Binaries) -> Iterator[Callable[..., LabRun]]:
         run.close()
 
 
-def folders() -> set[Path]:
-    base = runs_directory()
-    return set(base.iterdir()) if base.exists() else set()
-
-
-def said(run: LabRun, word: str) -> None:
-    """Return as soon as the lab has said this on stderr."""
-    deadline = time.monotonic() + STARTED
-    while not any(word in line for line in run.talk):
-        assert run.process.poll() is None, "".join(run.talk)
-        assert time.monotonic() < deadline, "".join(run.talk)
-        time.sleep(0.05)
-
-
 def left_of(folder: Path) -> list[int]:
     return [seen.pid for seen in everyone() if not seen.zombie and marked(seen.pid, str(folder))]
 
 
-def test_kill_9_leaves_no_process_and_no_folder(small: Callable[..., LabRun]) -> None:
-    before = folders()
+def handed_over(run: LabRun) -> dict[str, Any]:
+    """What the lab tells a replacement."""
+    run.said("}\n")
+    text = "".join(run.talk)
+    found: dict[str, Any] = json.loads(text[text.index("{\n") : text.rindex("}\n") + 1])
+    return found
+
+
+def test_kill_9_in_the_middle_leaves_no_process_and_no_folder(small: Callable[..., LabRun]) -> None:
     run = small()
-    said(run, "kubeconfig:")
-    (folder,) = (each for each in folders() - before if each.name.startswith("lab-"))
+    folder = run.folder
+    run.said("control-plane-1: staging")
     assert len(left_of(folder)) > 5, "control plane, programs and daemons run"
 
     os.kill(run.process.pid, signal.SIGKILL)
@@ -69,19 +65,42 @@ def test_kill_9_leaves_no_process_and_no_folder(small: Callable[..., LabRun]) ->
     assert not folder.exists()
 
 
-def test_an_outside_replacement_is_told_what_it_needs(small: Callable[..., LabRun]) -> None:
+def test_a_replacement_of_the_daemon_is_told_disks_kubeconfigs_and_urls(small: Callable[..., LabRun]) -> None:
     run = small("--without", "upgraded")
-    said(run, "kubeconfig:")
-    said(run, "}\n")
-    text = "".join(run.talk)
-    needs = json.loads(text[text.index("{\n") : text.rindex("}\n") + 1])
+    needs = handed_over(run)
 
     assert needs["without"] == "upgraded"
     assert [node["name"] for node in needs["nodes"]] == ["control-plane-1", "worker-1"]
     for node in needs["nodes"]:
         assert Path(node["root"], "usr/bin/rpm-ostree").exists()
-        assert Path(node["kubeconfig"]).exists()
+        user = json.loads(run.ask("auth", "whoami", "--output=json", kubeconfig=Path(node["kubeconfig"])))
+        assert user["status"]["userInfo"]["username"] == f"system:node:{node['name']}"
     assert needs["fleetlockUrl"].startswith("http://127.0.0.1:")
     assert Path(needs["binaries"]["kubectl"]).exists()
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(30) == 130
+    assert not run.folder.exists()
+
+
+def test_a_controller_from_outside_completes_the_rollout(small: Callable[..., LabRun], tmp_path: Path) -> None:
+    run = small("--without", "upgrade-controller")
+    needs = handed_over(run)
+
+    with outside_controller(needs, tmp_path / "controller.log"):
+        code, found = run.result()
+
+    assert (code, found["result"], found["reasons"]) == (0, "complete", [])
+
+
+@contextmanager
+def outside_controller(needs: dict[str, Any], log: Path) -> Iterator[None]:
+    """The controller as a process that the lab knows nothing of, under the handed-over service account."""
+    config = needs["kubeconfigs"]["upgrade-controller"]
+    argv = [sys.executable, "-m", "kube_upgrade.controller", "--kubeconfig", config, "--namespace", needs["namespace"]]
+    with log.open("wb") as out:
+        process = subprocess.Popen([*argv, "--listen", "127.0.0.1:0"], stdout=out, stderr=out)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
