@@ -8,9 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- transcript:begin -->", "<!-- transcript:end -->"
 # The story of one control plane and one worker is enough; the others read alike.
-TOLD = re.compile(r"control-plane-1|worker-1|^ +[\d.]+s (plan:|the |nodes, |starting)")
-LEFT_OUT = re.compile(r"waiting:|kubeconfig:|resolving|: idle|NotReady")
+TOLD = re.compile(r"^ +[\d.]+s (control-plane-1|worker-1|plan:|the |nodes, |starting|waiting:)")
+LEFT_OUT = re.compile(
+    r"resolving|: idle|: pending|not looked at|NotReady|locking \(\S+ Ready\)|rebooting \(v1.36|completed \(.*holds"
+)
+WAITS = 2  # the first reasons to wait that are shown
 HOST = re.compile(r"127\.0\.0\.1:\d+/")
+WIDTH, LINES = 118, 60
 
 
 def main() -> None:
@@ -21,7 +25,10 @@ def main() -> None:
     )  # fmt: skip
     if run.returncode:
         sys.exit(f"{run.stdout}\nthe lab ended with {run.returncode}")
-    text = "\n".join(["$ make lab", *shortened(run.stdout.splitlines())]) + "\n"
+    told = ["$ make lab", *shortened(run.stdout.splitlines())]
+    if len(told) > LINES:
+        sys.exit(f"{len(told)} lines are more than the {LINES} that a first screen bears: leave more out")
+    text = "\n".join(told) + "\n"
     (ROOT / "docs/transcript.txt").write_text(text)
     readme = (ROOT / "README.md").read_text()
     head, tail = readme.partition(BEGIN)[0], readme.partition(END)[2]
@@ -30,15 +37,21 @@ def main() -> None:
 
 def shortened(lines: list[str]) -> list[str]:
     """Every word of kubectl and of the closing, and the lines of the rollout that tell its story."""
-    kept = []
+    kept, waits = [], 0
     for line in lines:
-        timed = re.match(r" +[\d.]+s ", line)
-        if timed and (LEFT_OUT.search(line) or not TOLD.search(line)):
-            continue
-        if not timed and line.startswith("kubeconfig:"):
-            continue
-        kept.append(HOST.sub("", line).rstrip()[:118])
+        if re.match(r" +[\d.]+s ", line):
+            waiting = "waiting:" in line
+            waits += waiting
+            if LEFT_OUT.search(line) or not TOLD.search(line) or (waiting and waits > WAITS):
+                continue
+        if not line.startswith("kubeconfig:"):
+            kept.append(fitting(HOST.sub("", line).rstrip()))
     return kept
+
+
+def fitting(line: str) -> str:
+    """The line, no longer than a README shows."""
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
 if __name__ == "__main__":

@@ -35,20 +35,22 @@ class Output(StrEnum):
 
 
 def lab(
-    control_planes: Annotated[int | None, typer.Option(help="Number of control planes [scenario's: 3].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Number of workers [scenario's: 3].")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="Version the cluster has [v1.36.3].")] = None,
-    target: Annotated[str | None, typer.Option("--to", help="Version the plan asks for [v1.37.2].")] = None,
-    scenario: Annotated[Path | None, typer.Option(help="A file like those in scenarios/ [default.yaml].")] = None,
+    control_planes: Annotated[int | None, typer.Option(help="Number of control planes (3, or the scenario's).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of workers (3, or the scenario's).")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Version the cluster has (v1.36.3).")] = None,
+    target: Annotated[str | None, typer.Option("--to", help="Version the plan asks for (v1.37.2).")] = None,
+    scenario: Annotated[Path | None, typer.Option(help="A file like those in scenarios/ (default.yaml).")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C, and its folder.")] = False,
     without: Annotated[Program | None, typer.Option(help="Start all but this program, and say what it needs.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="Form of the result on stdout.")] = Output.TEXT,
 ) -> None:
     """Upgrade a cluster on this machine: a real etcd and kube-apiserver, simulated hosts, every program ours.
 
-    Ends with 0 where the judge saw every bound held and every node proven at the target; 1 failed, 3 unproven
-    (a watch was lost, or the scenario's events did not happen), 2 wrong options or scenario, 4 the lab itself could not
-    run, 130 Ctrl-C before the verdict.
+    Exit codes: 0 the judge saw every bound held and every node proven at the target; 1 failed;
+
+    2 wrong options or scenario; 3 unproven: a watch was lost, or an event of the scenario never came up;
+
+    4 the lab itself could not run; 130 Ctrl-C before the verdict.
     """
     try:
         path = scenario or data.folder("scenarios") / "default.yaml"
