@@ -92,6 +92,19 @@ def test_a_controller_from_outside_completes_the_rollout(small: Callable[..., La
     assert (code, found["result"], found["reasons"]) == (0, "complete", [])
 
 
+def test_a_plan_that_the_api_server_refuses_is_a_wrong_scenario(small: Callable[..., LabRun], tmp_path: Path) -> None:
+    file = tmp_path / "refused.yaml"
+    file.write_text(
+        "name: refused\nabout: No selector.\ncontrolPlanes: 1\nworkers: 0\nfrom: v1.36.3\nto: v1.37.2\n"
+        "plan: {groups: {all: {maxUnavailable: many}}}\n"
+    )
+    run = small("--scenario", str(file))
+
+    assert run.process.wait(60) == 2
+    run.said("kube-upgrade: refused: plan: ")
+    run.said("maxUnavailable")
+
+
 @contextmanager
 def outside_controller(needs: dict[str, Any], log: Path) -> Iterator[None]:
     """The controller as a process that the lab knows nothing of, under the handed-over service account."""

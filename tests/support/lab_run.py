@@ -61,11 +61,13 @@ class LabRun:
     def said(self, word: str) -> str:
         """The first line on stderr with this word, as soon as it is there."""
         deadline = time.monotonic() + STARTED
-        while not (found := next((line for line in self.talk if word in line), "")):
-            assert self.process.poll() is None, "".join(self.talk)
+        while True:
+            over = not self._threads[0].is_alive()
+            if found := next((line for line in self.talk if word in line), ""):
+                return found
+            assert not over, "".join(self.talk)
             assert time.monotonic() < deadline, "".join(self.talk)
             time.sleep(0.05)
-        return found
 
     def ask(self, *args: str, kubeconfig: Path | None = None) -> str:
         """What kubectl answers."""
