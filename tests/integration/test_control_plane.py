@@ -26,10 +26,11 @@ spec:
 """
 
 
+@pytest.mark.timeout(120)  # its watches back off where the API server was just away
 def test_apply_creates_what_controllers_then_fill(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.kubectl("apply", "-f", "-", input=DEPLOYMENT.replace("NAMESPACE", namespace))
     control_plane.kubectl(
-        "wait", "pod", "--selector=app=app", "--for=create", "--timeout=20s", "--namespace", namespace
+        "wait", "pod", "--selector=app=app", "--for=create", "--timeout=90s", "--namespace", namespace, timeout=100.0
     )
 
 
