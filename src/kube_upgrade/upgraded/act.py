@@ -196,7 +196,10 @@ class Actor:
             lock = replace(asked, granted=granted or now, no_other_node=alone)
         else:
             again = now + self._pause(answer, now - begun, seen)
-            lock = replace(asked, answer=f"{answer.kind}: {answer.value}", again=again)
+            case = choose(seen)
+            # A refusal ends the grant: the slot may be another's, or the node not drained. From kubeadm on it finishes.
+            kept = granted if case and case.committed else None
+            lock = replace(asked, granted=kept, answer=f"{answer.kind}: {answer.value}", again=again)
         self._state.save(replace(facts, lock=lock))
 
     async def _ask(self, step: TakeLock) -> Granted | Refused:
