@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kube_upgrade.host.drivers import KubeadmError
+from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.kubeadm import Kubeadm, find_kubeadm, is_control_plane
 from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.host.runner import SubprocessRunner
@@ -18,7 +19,7 @@ from kube_upgrade.model.os import Deployment
 from kube_upgrade.model.version import KubeVersion
 from support.memory_api import MemoryApi
 from support.memory_server import mirror, serve, write_kubeconfig
-from support.replay import FIXTURES, Replay, kubeadm_case, said
+from support.replay import FIXTURES, Replay, ReplayJobs, kubeadm_case, said
 
 OLD, NEW = KubeVersion.parse("v1.36.3"), KubeVersion.parse("v1.37.2")
 CONFIGMAPS = "/api/v1/namespaces/kube-system/configmaps"
@@ -59,7 +60,7 @@ def test_every_recorded_failure_has_its_reason() -> None:
 async def test_a_recorded_failure_is_raised_with_its_reason(case: str, problem: KubeadmProblem) -> None:
     runner = Replay(answers={"version": [said("v1.37.2\n")], "upgrade": [kubeadm_case(case)]})
     with pytest.raises(KubeadmError) as failed:
-        await Kubeadm(runner, Path("/k")).upgrade_apply(NEW)
+        await Kubeadm(runner, ReplayJobs(replay=runner), Path("/k")).upgrade_apply(NEW, "1")
     assert (failed.value.kind, failed.value.code) == (problem, 1)
     assert 20 < len(failed.value.message) < 500
 
@@ -67,7 +68,7 @@ async def test_a_recorded_failure_is_raised_with_its_reason(case: str, problem: 
 @pytest.mark.parametrize("case", ["04-apply-1.36.3-to-1.37.2", "05-upgrade-node-worker"])
 async def test_a_recorded_success_is_one_whatever_stderr_says(case: str) -> None:
     runner = Replay(answers={"version": [said("v1.37.2\n")], "upgrade": [kubeadm_case(case)]})
-    done = await Kubeadm(runner, Path("/k")).upgrade_node(NEW)
+    done = await Kubeadm(runner, ReplayJobs(replay=runner), Path("/k")).upgrade_node(NEW, "1")
     assert done.code == 0
     assert done.err
 
@@ -119,13 +120,14 @@ def _node(folder: Path, *, control_plane: bool) -> Iterator[Node]:
         for name in ("kubelet.conf", *(("admin.conf",) if control_plane else ())):
             write_kubeconfig(machine.root / "etc/kubernetes" / name, url)
         binary = machine.root / f"ostree/deploy/{staged.osname}/deploy/{staged.id}/usr/bin/kubeadm"
-        yield Node(machine=machine, memory=memory, kubeadm=Kubeadm(SubprocessRunner(), binary, root=machine.root))
+        kubeadm = Kubeadm(SubprocessRunner(), PlainJobs(machine.root), binary, root=machine.root)
+        yield Node(machine=machine, memory=memory, kubeadm=kubeadm)
 
 
 async def test_apply_moves_the_control_plane_and_both_configurations(control_plane_node: Node) -> None:
     node = control_plane_node
     assert is_control_plane(node.machine.root)
-    done = await node.kubeadm.upgrade_apply(NEW)
+    done = await node.kubeadm.upgrade_apply(NEW, "1")
     assert '[upgrade] SUCCESS! A control plane node of your cluster was upgraded to "v1.37.2".' in done.out
     assert node.cluster_version() == "v1.37.2"
     assert node.image("etcd") == "registry.k8s.io/etcd:3.7.0-0"
@@ -138,16 +140,16 @@ async def test_apply_moves_the_control_plane_and_both_configurations(control_pla
 
 
 async def test_apply_may_be_repeated(control_plane_node: Node) -> None:
-    await control_plane_node.kubeadm.upgrade_apply(NEW)
+    await control_plane_node.kubeadm.upgrade_apply(NEW, "1")
     for copy in (control_plane_node.machine.root / "etc/kubernetes/tmp").glob("kubeadm-kubelet-config-*"):
         copy.rename(copy.with_name("moved"))  # a second run within the same second would collide
-    done = await control_plane_node.kubeadm.upgrade_apply(NEW)
+    done = await control_plane_node.kubeadm.upgrade_apply(NEW, "1")
     assert "Current and new manifests of etcd are equal, skipping upgrade" in done.out
 
 
 async def test_node_follows_the_cluster_and_not_the_binary(node: Node) -> None:
     """kubeadm guards no order: before the first control plane it ends well and changes no version."""
-    await node.kubeadm.upgrade_node(NEW)
+    await node.kubeadm.upgrade_node(NEW, "1")
     assert node.cluster_version() == "v1.36.3"
     assert (node.machine.root / "var/lib/kubelet/config.yaml").read_text() == "kind: New\n"
 
@@ -155,14 +157,14 @@ async def test_node_follows_the_cluster_and_not_the_binary(node: Node) -> None:
 async def test_node_upgrades_the_static_pods_of_a_further_control_plane(control_plane_node: Node) -> None:
     node = control_plane_node
     node.memory.patch(f"{CONFIGMAPS}/kubeadm-config", {"data": {"ClusterConfiguration": CONFIGURATION.format(NEW)}})
-    await node.kubeadm.upgrade_node(NEW)
+    await node.kubeadm.upgrade_node(NEW, "1")
     assert node.image("kube-apiserver") == component_image("kube-apiserver", NEW)
 
 
 async def test_apply_on_a_worker_is_refused(worker: Node) -> None:
     assert not is_control_plane(worker.machine.root)
     with pytest.raises(KubeadmError) as failed:
-        await worker.kubeadm.upgrade_apply(NEW)
+        await worker.kubeadm.upgrade_apply(NEW, "1")
     assert failed.value.kind is KubeadmProblem.NOT_CONTROL_PLANE
 
 
@@ -201,18 +203,18 @@ async def test_a_recorded_failure_can_be_asked_for_and_a_repeat_ends_well(contro
     node = control_plane_node
     node.machine.set_fault("kubeadm", Fault(mode=case))
     with pytest.raises(KubeadmError) as failed:
-        await node.kubeadm.upgrade_apply(NEW)
+        await node.kubeadm.upgrade_apply(NEW, "1")
     assert failed.value.kind is RECORDED[case]
     stays_new = case.startswith(("05", "31"))  # etcd that went well is not put back
     assert (node.image("etcd") == "registry.k8s.io/etcd:3.7.0-0") == stays_new
     if not case.startswith("05"):
         assert node.image("kube-apiserver") == component_image("kube-apiserver", OLD)
-        await node.kubeadm.upgrade_apply(NEW)
+        await node.kubeadm.upgrade_apply(NEW, "1")
 
 
 async def test_a_binary_of_another_version_is_not_run(node: Node) -> None:
     with pytest.raises(KubeadmError) as failed:
-        await node.kubeadm.upgrade_node(OLD)
+        await node.kubeadm.upgrade_node(OLD, "1")
     assert failed.value.kind is KubeadmProblem.WRONG_VERSION
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kube_upgrade.host.drivers import OsError
+from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import Completed, SubprocessRunner
 from kube_upgrade.lab import machine_state as rules
@@ -14,7 +15,7 @@ from kube_upgrade.lab.machine import Machine
 from kube_upgrade.lab.machine_state import Transaction
 from kube_upgrade.lab.registry import Registry
 from kube_upgrade.model.os import OsProblem, StageOutcome
-from support.replay import Replay, os_status, said
+from support.replay import Replay, ReplayJobs, os_status, said
 
 REPLAYED_DIGEST = "sha256:199dc4896200a0edbc237b2eceee38d62d14fc0c777f66b12366f0979db42b93"
 SAME_TAG, NEXT_TAG = "v1.36.3", "v1.37.2"
@@ -74,7 +75,14 @@ RECORDED: dict[str, dict[str, list[Completed]]] = {
 
 def replayed(situation: str) -> Host:
     answers = {command: list(waiting) for command, waiting in RECORDED[situation].items()}
-    return Host(driver=RpmOstree(Replay(answers=answers)), image="registry.example/fcos-k8s", digest=REPLAYED_DIGEST)
+    replay = Replay(answers=answers)
+    return Host(
+        driver=RpmOstree(replay, ReplayJobs(replay=replay)), image="registry.example/fcos-k8s", digest=REPLAYED_DIGEST
+    )
+
+
+def rpm_ostree(root: Path) -> RpmOstree:
+    return RpmOstree(SubprocessRunner(), PlainJobs(root), root=root)
 
 
 def _arranged(machine: Machine, registry: Registry, situation: str, image: str, digest: str) -> None:
@@ -116,7 +124,7 @@ def given(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Given]:
 
         def stand_in(situation: str) -> Host:
             _arranged(machine, registry, situation, image, new)
-            driver = RpmOstree(SubprocessRunner(), root=machine.root)
+            driver = rpm_ostree(machine.root)
             return Host(driver=driver, image=image, digest=rebuilt if situation == "rebuilt" else new)
 
         yield stand_in
@@ -219,7 +227,7 @@ async def test_the_daemon_registers_itself_but_not_over_another_driver(given: Gi
 
 async def test_a_missing_program_is_an_answer_too(tmp_path: Path) -> None:
     with pytest.raises(OsError) as refused:
-        await RpmOstree(SubprocessRunner(), root=tmp_path).status()
+        await rpm_ostree(tmp_path).status()
     assert refused.value.kind is OsProblem.NOT_FOUND
 
 
@@ -231,7 +239,7 @@ async def test_killed_while_it_pulls_nothing_is_staged_and_nobody_waits(tmp_path
         machine = Machine.create(tmp_path / "m", "n", image=image, version=SAME_TAG, digest=old)
         with machine.edit() as state:
             state.latency["stage"] = 30.0
-        impatient = RpmOstree(SubprocessRunner(), root=machine.root, stage_timeout=2.0)
+        impatient = RpmOstree(SubprocessRunner(), PlainJobs(machine.root), root=machine.root, stage_timeout=2.0)
         with pytest.raises(OsError) as refused:
             await impatient.stage(f"{registry.host}/os:{NEXT_TAG}", new, unsigned=True)
         assert refused.value.kind is OsProblem.TIMED_OUT

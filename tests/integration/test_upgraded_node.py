@@ -5,7 +5,9 @@ Kubelet, power and supervision are the lab's: what asks for a reboot gets one, a
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -271,3 +273,44 @@ async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, t
         async with a_node(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
             await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
             assert 0 < resident_kib(node.daemon.pid) <= 45 * 1024
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("init", ["plain", "systemd"])
+async def test_a_kubeadm_that_runs_outlives_the_daemon_and_is_waited_for(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path, init: str, number: signal.Signals
+) -> None:
+    """The daemon is ended while kubeadm runs; the next one finds it, waits for its end and starts no second one."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream = f"{registry.host}/{REPOSITORY}"
+        old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
+        async with (
+            lock_server() as locks,
+            a_node(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+        ):
+            if init == "systemd":
+                (node.machine.root / "run/systemd/system").mkdir(parents=True)
+                await asyncio.to_thread(node.daemon.stop)  # the lab's supervisor starts it again
+            with node.machine.edit() as state:
+                state.latency["kubeadm"] = 6.0
+            await history(api, name, is_ready)
+            await annotate(api, name, order(stream, locks.url))
+            await until(lambda: node.machine.read().upgrades == 1)
+            pid = node.daemon.pid
+            assert pid is not None
+            os.killpg(pid, number)
+            seen = await history(api, name, lambda n: "still running" in n.metadata.annotations.get(keys.MESSAGE, ""))
+            seen += await history(api, name, lambda n: status(n) == "completed" and "steady-state" in locks.asked)
+
+            assert node.machine.read().upgrades == 1
+            assert node.machine.read().booted_tree.digest == new
+            assert "pending" not in [status(n) for n in seen]
+            assert locks.asked.count("steady-state") == 1
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Another process tells us nothing: look until it holds."""
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

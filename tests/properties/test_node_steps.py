@@ -35,6 +35,7 @@ def faults(draw: st.DrawFn) -> Faults:
         resolve=draw(few),
         stage=draw(few),
         kubeadm=draw(few),
+        cut_in_kubeadm=draw(st.integers(0, 1)),
         finalize=draw(st.integers(0, 2)),
         no_reboot=draw(st.integers(0, 1)),
         power_cuts=draw(st.integers(0, 1)),

@@ -21,7 +21,7 @@ from kube_upgrade.host.runner import Completed
 from kube_upgrade.kube.errors import Conflict, Unreachable
 from kube_upgrade.lab import machine_state as disk
 from kube_upgrade.lab.machine import a_tree
-from kube_upgrade.model.host import Facts, Health, HostRules, HostSnapshot, Kubeadm, Streak
+from kube_upgrade.model.host import Facts, Health, HostRules, HostSnapshot, Job, Kubeadm, Streak
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.labels import CONTROL_PLANE_LABEL
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
@@ -56,6 +56,7 @@ class Faults:
     resolve: int = 0
     stage: int = 0
     kubeadm: int = 0
+    cut_in_kubeadm: int = 0  # the power goes while kubeadm runs
     finalize: int = 0
     no_reboot: int = 0  # finalize unlocks and says yes, and the host stays up
     power_cuts: int = 0  # the reboot is a power cut: what was staged is lost
@@ -103,6 +104,7 @@ class World:
         self.holder = ""  # group whose slot we hold
         self.touched = False  # kubeadm ran under this lock
         self.reboot_at: datetime | None = None
+        self.job: MemoryJob | None = None
         self.images: dict[str, str] = {str(OLD): digest_of(OLD), str(NEW): digest_of(NEW)}
         self.log: list[str] = []
         self.crashes = 0
@@ -158,6 +160,7 @@ class World:
         if self.reboot_at is not None and self.now < self.reboot_at < end:
             end = self.reboot_at
         self.now = end
+        self._kubeadm_goes_on()
         if self.reboot_at is not None and self.now >= self.reboot_at:
             self.boot()
         booted = self.disk.boot_id
@@ -167,8 +170,34 @@ class World:
             self.write(boot_id=booted, kubelet=version, ready=ready, ready_since=self.now if ready else None)
             self.log.append(f"{self.clock_text}  · the kubelet reports {version}, {'Ready' if ready else 'not Ready'}")
 
+    def _kubeadm_goes_on(self) -> None:
+        """Whether anybody waits for it or not: half-way the cluster's configuration, then the static pods."""
+        job = self.job
+        if job is None or job.code is not None:
+            return
+        if job.fails:
+            job.code = 1
+            self.log.append(f"{self.clock_text}  → kubeadm upgrade {job.role} fails")
+            return
+        if job.role is KubeadmRole.APPLY and self.now >= job.began + 15 * SECOND:
+            self.cluster_version = job.version
+        if self.now < job.began + 30 * SECOND:
+            return
+        job.code = 0
+        self.static = job.version if self.control_plane else self.static
+        self.log.append(f"{self.clock_text}  → kubeadm upgrade {job.role} to {job.version}")
+        if self.faults.pods_return:
+            self.faults.pods_return = False
+            self.pods.append(a_pod("came-back"))
+
+    def lose_power(self) -> None:
+        """Now, whatever goes on."""
+        self.faults.power_cuts = max(1, self.faults.power_cuts)
+        self.boot()
+
     def boot(self) -> None:
         """The host goes down and comes up; the daemon with it."""
+        self.job = None if self.job and self.job.code is None else self.job
         orderly = self.faults.power_cuts <= 0
         self.faults.power_cuts -= 1
         (disk.shut_down if orderly else disk.lose_power)(self.disk)
@@ -253,6 +282,7 @@ class World:
             manifests=dict.fromkeys(STATIC_PODS, self.static) if self.control_plane else {},
             cluster_version=self.cluster_version if up else None,
             pods=(*self.pods, *self.mirror_pods()) if up else None,
+            kubeadm_job=self.job.seen if self.job else None,
             kubeadms=tuple(Kubeadm(path=f"/{t.id}/kubeadm", version=KubeVersion.parse(t.kubernetes)) for t in here),
             kubelet_server="https://127.0.0.1:6443",
             kubelet_server_local=True,
@@ -424,6 +454,23 @@ class MemoryOs:
         """Nothing to tell."""
 
 
+@dataclass(kw_only=True)
+class MemoryJob:
+    """A run of kubeadm, which goes on when the daemon dies, but not when the power goes."""
+
+    key: str
+    version: KubeVersion
+    role: KubeadmRole
+    began: datetime
+    fails: bool
+    code: int | None = None
+
+    @property
+    def seen(self) -> Job:
+        """As the host shows it."""
+        return Job(key=self.key, running=self.code is None, code=self.code)
+
+
 class MemoryKubeadm:
     """kubeadm and what it changes."""
 
@@ -434,41 +481,49 @@ class MemoryKubeadm:
     async def version(self) -> KubeVersion:
         return NEW
 
-    async def upgrade_apply(self, version: KubeVersion) -> Completed:
+    async def upgrade_apply(self, version: KubeVersion, key: str) -> Completed:
         assert self._world.control_plane, "apply on a worker"
-        return self._upgrade(version, KubeadmRole.APPLY)
+        return await self._upgrade(version, KubeadmRole.APPLY, key)
 
-    async def upgrade_node(self, version: KubeVersion) -> Completed:
+    async def upgrade_node(self, version: KubeVersion, key: str) -> Completed:
         assert self._world.cluster_version == version, "`upgrade node` before the cluster's configuration"
-        return self._upgrade(version, KubeadmRole.NODE)
+        return await self._upgrade(version, KubeadmRole.NODE, key)
+
+    async def upgrade_end(self) -> Completed:
+        """Of the run that is there, whoever started it."""
+        world = self._world
+        job = world.job
+        if job is None:
+            raise KubeadmError(KubeadmProblem.LOST, "kubeadm is gone")
+        while job.code is None:
+            if world.faults.cut_in_kubeadm > 0:
+                world.faults.cut_in_kubeadm -= 1
+                world.pass_time(10)
+                world.lose_power()
+                raise Crash
+            world.pass_time(5)
+        world.burn()
+        if job.code != 0:
+            raise KubeadmError(KubeadmProblem.PREFLIGHT, "CreateJob did not finish", job.code)
+        return Completed(argv=(), code=0, out="", err="", seconds=30)
 
     async def images_pull(self, config: Path, cri_socket: str) -> Completed:
         self._world.burn()
         assert not self._world.holder, "pulled images with the node out of service"
         return Completed(argv=(), code=0, out="", err="", seconds=1)
 
-    def _upgrade(self, version: KubeVersion, role: KubeadmRole) -> Completed:
+    async def _upgrade(self, version: KubeVersion, role: KubeadmRole, key: str) -> Completed:
         world = self._world
         assert world.holder, "kubeadm without the lock"
         assert world.empty, f"kubeadm with {[pod.key for pod in world.foreign_pods]}"
+        assert world.job is None or world.job.code is not None, "two kubeadms at once"
         world.touched = True
         world.burn()
-        if world.faults.kubeadm > 0:
-            world.faults.kubeadm -= 1
-            world.log.append(f"{world.clock_text}  → kubeadm upgrade {role} fails")
-            raise KubeadmError(KubeadmProblem.PREFLIGHT, "CreateJob did not finish", 1)
-        if role is KubeadmRole.APPLY:
-            world.cluster_version = version
+        fails = world.faults.kubeadm > 0
+        world.faults.kubeadm -= fails
+        world.job = MemoryJob(key=key, version=version, role=role, began=world.now, fails=fails)
         world.burn()
-        if world.control_plane:
-            world.static = version
-        world.log.append(f"{world.clock_text}  → kubeadm upgrade {role} to {version}")
-        world.pass_time(30)
-        if world.faults.pods_return:
-            world.faults.pods_return = False
-            world.pods.append(a_pod("came-back"))
-        world.burn()
-        return Completed(argv=(), code=0, out="", err="", seconds=30)
+        return await self.upgrade_end()
 
 
 class MemoryLock:

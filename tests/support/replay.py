@@ -1,10 +1,12 @@
 """A CommandRunner that answers with recorded output, and keeps what it was asked to run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kube_upgrade.host.jobs import Lost
 from kube_upgrade.host.runner import Completed, NotStarted
+from kube_upgrade.model.host import Job
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -22,8 +24,32 @@ class Replay:
         line = " ".join(argv[1:])
         for start, waiting in self.answers.items():
             if line.startswith(start):
-                return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                return replace(waiting.pop(0) if len(waiting) > 1 else waiting[0], argv=tuple(argv))
         raise NotStarted(f"{line} was not recorded")
+
+
+@dataclass(kw_only=True)
+class ReplayJobs:
+    """Jobs that answer with recorded output, too."""
+
+    replay: Replay
+    last: Completed | None = None
+
+    async def run(self, name: str, key: str, argv: Sequence[str], timeout: float) -> Completed:
+        """The next answer for this command."""
+        done = await self.replay.run(argv, timeout)
+        self.last = replace(done, argv=tuple(argv))
+        return self.last
+
+    async def join(self, name: str, timeout: float) -> Completed:
+        """What the last run answered."""
+        if self.last is None:
+            raise Lost(f"{name} left no trace")
+        return self.last
+
+    async def find(self, name: str) -> Job | None:
+        """Nothing runs here."""
+        return None
 
 
 def said(out: str = "", err: str = "", code: int = 0) -> Completed:

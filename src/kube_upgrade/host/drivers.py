@@ -65,11 +65,17 @@ class KubeadmDriver(Protocol):
     async def version(self) -> KubeVersion:
         """What the binary says it is."""
 
-    async def upgrade_apply(self, version: KubeVersion) -> Completed:
-        """Upgrade the cluster's configuration and this control plane; WRONG_VERSION where the binary is another one."""
+    async def upgrade_apply(self, version: KubeVersion, key: str) -> Completed:
+        """Upgrade the cluster's configuration and this control plane; WRONG_VERSION where the binary is another one.
 
-    async def upgrade_node(self, version: KubeVersion) -> Completed:
+        The run outlives this process, and is found again by its `key`; so does and is that of `upgrade_node`.
+        """
+
+    async def upgrade_node(self, version: KubeVersion, key: str) -> Completed:
         """Upgrade this node to what kubeadm-config says; `version` is what the binary must be."""
+
+    async def upgrade_end(self) -> Completed:
+        """Wait for the run that was started last, whoever started it. LOST where it left no exit code."""
 
     async def images_pull(self, config: Path, cri_socket: str) -> Completed:
         """Fetch the control plane's images. `config` is a path on the host with a ClusterConfiguration."""

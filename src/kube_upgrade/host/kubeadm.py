@@ -1,17 +1,25 @@
 """kubeadm: where it is, what to call, and a thin driver that calls it. Its output is read in kubeadm_output.py."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from kube_upgrade.host.drivers import KubeadmError
+from kube_upgrade.host.jobs import Jobs, Lost, StillRunning
 from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.host.paths import on_host
-from kube_upgrade.host.runner import CommandRunner, Completed, NotStarted, TimedOut
+from kube_upgrade.host.runner import CommandRunner, Completed, NotStarted, RunError, TimedOut
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.os import Deployment
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
 MANIFESTS = "/etc/kubernetes/manifests"
+JOB = "kubeadm"  # the name under which an upgrade runs: one at a time
+_PROBLEMS: tuple[tuple[type[RunError], KubeadmProblem], ...] = (
+    (NotStarted, KubeadmProblem.NOT_FOUND),
+    (TimedOut, KubeadmProblem.TIMED_OUT),
+    (StillRunning, KubeadmProblem.RUNNING),
+    (Lost, KubeadmProblem.LOST),
+)
 
 
 def find_kubeadm(root: Path, staged: Deployment | None, configured: str = "") -> Path:
@@ -58,11 +66,13 @@ class Kubeadm:
     """KubeadmDriver over one binary. `root` other than "/" is passed on as --rootfs: kubeadm changes into it.
 
     `timeout` (seconds) is far above the sum of kubeadm's own: to end it in the middle is worse than to wait.
+    Upgrades are `jobs`, which outlive this process.
     """
 
     def __init__(
         self,
         runner: CommandRunner,
+        jobs: Jobs,
         binary: Path,
         *,
         root: Path = Path("/"),
@@ -70,6 +80,7 @@ class Kubeadm:
         timeout: float = 2400.0,
     ) -> None:
         self._runner = runner
+        self._jobs = jobs
         self._binary = binary
         self._rootfs = () if root == Path("/") else ("--rootfs", str(root))
         self._ignore = tuple(ignore_preflight)
@@ -82,43 +93,58 @@ class Kubeadm:
 
     async def version(self) -> KubeVersion:
         """What the binary says it is. Raises KubeadmError."""
-        done = await self._call(version_argv(), 30.0, rootfs=False)
+        done = _checked(await _told(self._runner.run((str(self._binary), *version_argv()), 30.0)), version_argv())
         try:
             return KubeVersion.parse(done.out)
         except BadVersion as error:
             raise KubeadmError(KubeadmProblem.UNKNOWN, f"{self._binary} version: {error}") from error
 
-    async def upgrade_apply(self, version: KubeVersion) -> Completed:
+    async def upgrade_apply(self, version: KubeVersion, key: str) -> Completed:
         """Upgrade cluster configuration and this control plane. Raises KubeadmError."""
         await self._must_be(version)
-        return await self._call(apply_argv(version, self._ignore), self._timeout)
+        return await self._upgrade(key, apply_argv(version, self._ignore))
 
-    async def upgrade_node(self, version: KubeVersion) -> Completed:
+    async def upgrade_node(self, version: KubeVersion, key: str) -> Completed:
         """Upgrade this node to kubeadm-config's version; the binary must be of `version`. Raises KubeadmError.
 
         kubeadm itself accepts any binary that is not two minors newer (domain.md 4.10), hence the check.
         """
         await self._must_be(version)
-        return await self._call(node_argv(self._ignore), self._timeout)
+        return await self._upgrade(key, node_argv(self._ignore))
+
+    async def upgrade_end(self) -> Completed:
+        """Wait for the run that was started last. Raises KubeadmError."""
+        return _checked(await _told(self._jobs.join(JOB, self._timeout)), ("upgrade",))
 
     async def images_pull(self, config: Path, cri_socket: str) -> Completed:
         """Fetch the control plane's images; `config` as the host names it. Raises KubeadmError."""
-        return await self._call(images_argv(config, cri_socket), self._timeout)
+        arguments = images_argv(config, cri_socket)
+        return _checked(await _told(self._runner.run(self._argv(arguments), self._timeout)), arguments)
 
     async def _must_be(self, version: KubeVersion) -> None:
         found = await self.version()
         if found != version:
             raise KubeadmError(KubeadmProblem.WRONG_VERSION, f"{self._binary} is {found}, not {version}")
 
-    async def _call(self, arguments: Sequence[str], timeout: float, *, rootfs: bool = True) -> Completed:
-        argv = (str(self._binary), *(self._rootfs if rootfs else ()), *arguments)
-        try:
-            done = await self._runner.run(argv, timeout)
-        except NotStarted as error:
-            raise KubeadmError(KubeadmProblem.NOT_FOUND, str(error)) from error
-        except TimedOut as error:
-            raise KubeadmError(KubeadmProblem.TIMED_OUT, str(error)) from error
-        if done.code != 0:
-            kind, sentence = problem_in(done.err)
-            raise KubeadmError(kind, f"kubeadm {' '.join(arguments[:2])}: {sentence}", done.code)
-        return done
+    async def _upgrade(self, key: str, arguments: Sequence[str]) -> Completed:
+        call = self._jobs.run(JOB, key, self._argv(arguments), self._timeout)
+        return _checked(await _told(call), arguments)
+
+    def _argv(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        return (str(self._binary), *self._rootfs, *arguments)
+
+
+async def _told(call: Awaitable[Completed]) -> Completed:
+    """What it gives; what kept it from running to its end as a KubeadmError."""
+    try:
+        return await call
+    except RunError as error:
+        kind = next((kind for known, kind in _PROBLEMS if isinstance(error, known)), KubeadmProblem.UNKNOWN)
+        raise KubeadmError(kind, str(error)) from error
+
+
+def _checked(done: Completed, arguments: Sequence[str]) -> Completed:
+    if done.code != 0:
+        kind, sentence = problem_in(done.err)
+        raise KubeadmError(kind, f"kubeadm {' '.join(arguments[:2])}: {sentence}", done.code)
+    return done

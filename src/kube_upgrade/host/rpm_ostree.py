@@ -1,12 +1,13 @@
 """rpm-ostree: what to call, and a thin driver that calls it. Its output is read in rpm_ostree_output.py."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from kube_upgrade.host.drivers import OsError
+from kube_upgrade.host.jobs import Jobs, Lost, StillRunning
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.rpm_ostree_output import parse_status, problem_in
-from kube_upgrade.host.runner import CommandRunner, NotStarted, TimedOut
+from kube_upgrade.host.runner import CommandRunner, Completed, NotStarted, RunError, TimedOut
 from kube_upgrade.model.os import (
     SIGNED,
     UNVERIFIED,
@@ -19,6 +20,13 @@ from kube_upgrade.model.os import (
 )
 
 DRIVER_NAME = "upgraded"  # as upstream's daemon registers itself
+JOB = "stage"  # the name under which an image is fetched: one at a time
+_RUN_PROBLEMS: tuple[tuple[type[RunError], OsProblem], ...] = (
+    (NotStarted, OsProblem.NOT_FOUND),
+    (TimedOut, OsProblem.TIMED_OUT),
+    (StillRunning, OsProblem.TRANSACTION_RUNNING),
+    (Lost, OsProblem.COMMAND_FAILED),
+)
 _FOREIGN_FIRST = "let it end, or disable it: only one may drive updates of this host"
 
 
@@ -62,11 +70,12 @@ def wanted_reference(reference: str, *, unsigned: bool) -> ImageReference:
 
 
 class RpmOstree:
-    """OsDriver over rpm-ostree and, to lock again, ostree. Times are in seconds."""
+    """OsDriver over rpm-ostree and, to lock again, ostree. Times are in seconds. A fetch outlives this process."""
 
     def __init__(
         self,
         runner: CommandRunner,
+        jobs: Jobs,
         *,
         root: Path = Path("/"),
         path: str = "/usr/bin/rpm-ostree",
@@ -75,6 +84,7 @@ class RpmOstree:
         call_timeout: float = 120.0,
     ) -> None:
         self._runner = runner
+        self._jobs = jobs
         self._program = str(on_host(root, path))
         self._ostree = str(on_host(root, ostree_path))
         self._stage_timeout = stage_timeout
@@ -94,7 +104,8 @@ class RpmOstree:
         refuse_foreign_driver(seen)
         refuse_failed_boot(seen, digest)
         origin = seen.deployments[0].image if seen.deployments else None
-        await self._call(stage_argv(wanted, digest, origin), timeout=self._stage_timeout)
+        argv = (self._program, *stage_argv(wanted, digest, origin))
+        checked(await told(self._jobs.run(JOB, digest, argv, self._stage_timeout)))
         return Staged(outcome=StageOutcome.STAGED, deployment=await self._staged(digest))
 
     async def finalize(self, digest: str, *, allow_unlocked: bool = False) -> None:
@@ -103,7 +114,7 @@ class RpmOstree:
 
     async def lock_finalization(self) -> None:
         """Lock the staged deployment again. Raises OsError; NOTHING_STAGED where there is none."""
-        await self._run(self._ostree, ("admin", "lock-finalization"), self._call_timeout)
+        await self._run(self._ostree, ("admin", "lock-finalization"))
 
     async def cleanup_pending(self) -> None:
         """Forget the pending deployment. Raises OsError."""
@@ -129,20 +140,29 @@ class RpmOstree:
             raise OsError(OsProblem.NO_EFFECT, f"staging {digest} ended well, but staged is {found}")
         return staged
 
-    async def _call(self, arguments: Sequence[str], timeout: float | None = None) -> str:
-        return await self._run(self._program, arguments, timeout or self._call_timeout)
+    async def _call(self, arguments: Sequence[str]) -> str:
+        return await self._run(self._program, arguments)
 
-    async def _run(self, program: str, arguments: Sequence[str], timeout: float) -> str:
-        try:
-            done = await self._runner.run((program, *arguments), timeout)
-        except NotStarted as error:
-            raise OsError(OsProblem.NOT_FOUND, str(error)) from error
-        except TimedOut as error:
-            raise OsError(OsProblem.TIMED_OUT, str(error)) from error
-        if done.code != 0:
-            kind, sentence = problem_in(done.err)
-            raise OsError(kind, f"{Path(program).name} {arguments[0]}: {sentence} (exit code {done.code})")
-        return done.out
+    async def _run(self, program: str, arguments: Sequence[str]) -> str:
+        return checked(await told(self._runner.run((program, *arguments), self._call_timeout))).out
+
+
+async def told(call: Awaitable[Completed]) -> Completed:
+    """What it gives; what kept it from running to its end as an OsError."""
+    try:
+        return await call
+    except RunError as error:
+        kind = next((kind for known, kind in _RUN_PROBLEMS if isinstance(error, known)), OsProblem.COMMAND_FAILED)
+        raise OsError(kind, str(error)) from error
+
+
+def checked(done: Completed) -> Completed:
+    """The same where it ended well. Raises OsError with what it said."""
+    if done.code != 0:
+        kind, sentence = problem_in(done.err)
+        program, verb = Path(done.argv[0]).name, done.argv[1]
+        raise OsError(kind, f"{program} {verb}: {sentence} (exit code {done.code})")
+    return done
 
 
 def refuse_while_busy(seen: OsStatus) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -104,7 +105,7 @@ class Machine:
                     f"Transaction in progress: {running.title}\n"
                     " You can cancel the current transaction with `rpm-ostree cancel`"
                 )
-            state.transaction = Transaction(title=title, pid=os.getpid(), started=_start_of(os.getpid()))
+            state.transaction = Transaction(title=title, pid=os.getpid(), started=start_of(os.getpid()))
         try:
             yield
         finally:
@@ -165,7 +166,22 @@ class Machine:
         """A hard one: memory is lost, then start."""
         self._restart(orderly=False)
 
+    def end_processes(self) -> None:
+        """End what runs on this machine: every process that was given a path of its folder."""
+        mine = f"{self.folder.absolute()}/".encode()
+        for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if pid != os.getpid() and any((word + b"/").startswith(mine) for word in words):
+                    os.kill(pid, signal.SIGKILL)
+
+    def unit_running(self, name: str) -> bool:
+        """True while the process of a transient unit lives."""
+        pid, started = self.read().units.get(name, (0, ""))
+        return bool(started) and start_of(pid) == started
+
     def _restart(self, *, orderly: bool) -> None:
+        self.end_processes()
         fault = self.take_fault("boot") if self._next_differs(orderly) else None
         with self.edit() as state:
             (rules.shut_down if orderly else rules.lose_power)(state)
@@ -183,7 +199,7 @@ class Machine:
 
     def _running(self, state: State) -> Transaction | None:
         running = state.transaction
-        return running if running and _start_of(running.pid) == running.started else None
+        return running if running and start_of(running.pid) == running.started else None
 
     def _drop_unknown_trees(self, state: State) -> None:
         """ostree removes the folder of a deployment that is no longer listed."""
@@ -228,9 +244,10 @@ def _at_power(folder: Path, act: Callable[[str], object]) -> None:
         os.close(descriptor)
 
 
-def _start_of(pid: int) -> str:
+def start_of(pid: int) -> str:
     """A process's start time in clock ticks, empty where there is none: with the pid it names one process for good."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]

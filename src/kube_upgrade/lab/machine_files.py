@@ -19,7 +19,7 @@ _FOLDERS = (
     "var/lib/kubelet",
     "var/lib/kube-upgraded",
 )
-_HOST_PROGRAMS = ("rpm-ostree", "ostree", "systemctl")
+_HOST_PROGRAMS = ("rpm-ostree", "ostree", "systemctl", "systemd-run")
 _KUBELET_CONFIG = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: systemd\n"
 
 

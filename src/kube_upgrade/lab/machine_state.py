@@ -71,6 +71,8 @@ class State:
     transaction: Transaction | None = None
     reboot_requested: bool = False
     boots: int = 1
+    units: dict[str, tuple[int, str]] = field(default_factory=dict)  # transient ones: pid and its start time
+    upgrades: int = 0  # how often `kubeadm upgrade` was begun
     images: list[str] = field(default_factory=list)  # pulled by the container runtime
     latency: dict[str, float] = field(default_factory=dict)  # seconds, by "stage", "kubeadm", "pull"
     faults: dict[str, Fault] = field(default_factory=dict)
@@ -95,6 +97,7 @@ def load(raw: dict[str, Any]) -> State:
             "staged": Tree(**raw["staged"]) if raw["staged"] else None,
             "transaction": Transaction(**raw["transaction"]) if raw["transaction"] else None,
             "driver": tuple(raw["driver"]) if raw["driver"] else None,
+            "units": {name: (int(pid), str(started)) for name, (pid, started) in raw["units"].items()},
             "faults": {key: Fault(**fault) for key, fault in raw["faults"].items()},
         }
     )
@@ -166,5 +169,5 @@ def start(state: State, boot_id: str, *, fall_back: bool = False) -> None:
 
 def _forget_memory(state: State) -> None:
     state.staged, state.locked = None, False
-    state.driver, state.transaction = None, None
+    state.driver, state.transaction, state.units = None, None, {}
     state.reboot_requested = False

@@ -79,6 +79,23 @@ class KubeadmRun:
         """True where it was seen to end with 0."""
         return self.code == 0
 
+    @property
+    def key(self) -> str:
+        """What names its job on the host."""
+        return self.started.isoformat()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A program of ours that may outlive this process, as found on the host.
+
+    `key` names the run it belongs to. `code` is None while it runs, and where it is gone without a word.
+    """
+
+    key: str
+    running: bool
+    code: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebootFact:
@@ -207,6 +224,7 @@ class HostSnapshot:
     cluster_version: KubeVersion | None = None  # kubeadm-config's kubernetesVersion
     pods: tuple[Pod, ...] | None = None  # all pods bound to this node
     kubeadms: tuple[Kubeadm, ...] = ()
+    kubeadm_job: Job | None = None  # the last run of kubeadm that this host knows of
     kubelet_server: str = ""  # kubelet.conf's server
     kubelet_server_local: bool | None = None  # it is this node's own API server
     health: Health = field(default_factory=Health)

@@ -19,4 +19,6 @@ class KubeadmProblem(StrEnum):
     WRONG_VERSION = "WrongVersion"  # this kubeadm is not of the target version
     NOT_FOUND = "NotFound"
     TIMED_OUT = "TimedOut"
+    RUNNING = "KubeadmRunning"  # another run of it has not ended
+    LOST = "KubeadmLost"  # it is gone, and nobody knows how it ended
     UNKNOWN = "Unknown"

@@ -119,6 +119,13 @@ class RunKubeadm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitKubeadm:
+    """A kubeadm that an earlier daemon started runs, or has ended unseen: wait for it and take its end down."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reboot:
     """Unlock the staged image and reboot into it."""
 
@@ -168,6 +175,7 @@ Effect = (
     | TakeLock
     | SnapshotEtcd
     | RunKubeadm
+    | AwaitKubeadm
     | Reboot
     | LockStaged
     | MarkBad

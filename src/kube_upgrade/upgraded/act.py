@@ -3,6 +3,7 @@
 An effect that fails is a fact, too (a try with its reason): the next look decides about another one.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,12 +16,14 @@ from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.etcd import EtcdError
 from kube_upgrade.host.registry_errors import RegistryError
+from kube_upgrade.host.runner import Completed
 from kube_upgrade.model.host import Facts, GoalKind, HostSnapshot, KubeadmRun, LockFact, RebootFact
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.os import OsProblem
 from kube_upgrade.model.step import (
     AcceptRetry,
+    AwaitKubeadm,
     CleanUp,
     Effect,
     LockStaged,
@@ -41,7 +44,7 @@ from kube_upgrade.model.version import KubeVersion
 NO_OTHER_NODE = "no_other_node"  # FleetLock kind of a grant without a drain (design 2.5)
 HELD_OPEN = timedelta(seconds=3)  # a refusal that took longer was a request held open: ask again at once
 AWAY = timedelta(seconds=10)  # a lock server that does not answer is asked again after this, at most
-_UNTOUCHED = (KubeadmProblem.NOT_FOUND, KubeadmProblem.WRONG_VERSION)
+_UNTOUCHED = (KubeadmProblem.NOT_FOUND, KubeadmProblem.WRONG_VERSION, KubeadmProblem.RUNNING)
 
 
 class Lock(Protocol):
@@ -106,6 +109,8 @@ class Actor:
                 await self._snapshot(step, facts)
             case RunKubeadm():
                 await self._kubeadm(step, facts)
+            case AwaitKubeadm():
+                await self._await_kubeadm(step, seen.facts)
             case _:
                 await self._act_late(step, seen, facts)
 
@@ -231,8 +236,21 @@ class Actor:
         self._state.save(replace(facts, kubeadm=run))
         driver = self._ports.kubeadm(step.kubeadm)
         call = driver.upgrade_apply if step.role is KubeadmRole.APPLY else driver.upgrade_node
+        await self._kubeadm_end(call(step.version, run.key), facts, run)
+
+    async def _await_kubeadm(self, step: AwaitKubeadm, facts: Facts) -> None:
+        """The end of a run that was started before; of one that the facts know nothing of nothing is written down."""
+        run = facts.kubeadm
+        call = self._ports.kubeadm("").upgrade_end()
+        if run is not None and run.key == step.key:
+            await self._kubeadm_end(call, facts, run)
+            return
+        with contextlib.suppress(KubeadmError):
+            await call
+
+    async def _kubeadm_end(self, call: Awaitable[Completed], facts: Facts, run: KubeadmRun) -> None:
         try:
-            done = await call(step.version)
+            done = await call
         except KubeadmError as error:
             ended = replace(run, ended=self._ports.clock(), code=-1 if error.code is None else error.code)
             kept = facts.kubeadm if error.kind in _UNTOUCHED else ended

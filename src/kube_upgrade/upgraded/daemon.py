@@ -18,6 +18,7 @@ from kube_upgrade.fleetlock_client import FleetLock
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
+from kube_upgrade.host.jobs import choose_jobs
 from kube_upgrade.host.kubeadm import Kubeadm
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
@@ -79,7 +80,8 @@ async def run(settings: Settings) -> None:
 
 async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed: asyncio.Event, me: str) -> Loop:
     root, runner = settings.root, SubprocessRunner()
-    driver = RpmOstree(runner, root=root, path=settings.rpm_ostree, ostree_path=settings.ostree)
+    jobs = choose_jobs(root, runner, run=settings.systemd_run, control=settings.systemctl)
+    driver = RpmOstree(runner, jobs, root=root, path=settings.rpm_ostree, ostree_path=settings.ostree)
     try:
         await driver.register_driver()
     except OsError as error:
@@ -87,7 +89,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     etcd = Etcd(settings.etcd, root)
 
     def kubeadm(path: str) -> Kubeadm:
-        return Kubeadm(runner, Path(path), root=root)
+        return Kubeadm(runner, jobs, Path(path), root=root)
 
     async def images_config(version: KubeVersion) -> tuple[Path, str]:
         return await write_images_config(cluster, root, version)
@@ -106,7 +108,9 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
         etcd_snapshot=etcd_snapshot,
         clock=_now,
     )
-    observer = Observer(settings=settings, cluster=cluster, os=driver, kubeadm=kubeadm, etcd=etcd, clock=_now)
+    observer = Observer(
+        settings=settings, cluster=cluster, os=driver, kubeadm=kubeadm, etcd=etcd, jobs=jobs, clock=_now
+    )
     actor = Actor(ports, state)
     return Loop(
         observer=observer, actor=actor, state=state, changed=changed, clock=_now, version=version("kube-upgrade")

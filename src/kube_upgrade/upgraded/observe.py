@@ -14,7 +14,8 @@ from kube_upgrade.core.node_steps.verify import look
 from kube_upgrade.host import identity
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.etcd import Etcd
-from kube_upgrade.host.kubeadm import is_control_plane
+from kube_upgrade.host.jobs import Jobs
+from kube_upgrade.host.kubeadm import JOB, is_control_plane
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.kube.errors import KubeError, NotFound
 from kube_upgrade.model.host import Facts, Health, HostSnapshot, Kubeadm, Streak
@@ -40,6 +41,7 @@ class Observer:
     os: OsDriver
     kubeadm: Callable[[str], KubeadmDriver]
     etcd: Etcd
+    jobs: Jobs
     clock: Callable[[], datetime]
     node: Node | None = None
     config: NodeConfig | None = None
@@ -81,6 +83,7 @@ class Observer:
             os=os,
             os_problem=problem,
             control_plane=await asyncio.to_thread(is_control_plane, root),
+            kubeadm_job=await self.jobs.find(JOB),
         )
 
     async def _refresh_node(self) -> bool:

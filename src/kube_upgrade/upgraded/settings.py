@@ -28,6 +28,8 @@ class Settings:
     kubeconfig: str = "/etc/kubernetes/kubelet.conf"
     rpm_ostree: str = "/usr/bin/rpm-ostree"
     ostree: str = "/usr/bin/ostree"
+    systemd_run: str = "/usr/bin/systemd-run"
+    systemctl: str = "/usr/bin/systemctl"
     kubelet_health: str = "http://127.0.0.1:10248/healthz"  # empty: nobody to ask
     api_server: str = "https://127.0.0.1:6443"
     etcd: str = "https://127.0.0.1:2379"
@@ -64,6 +66,8 @@ def read_settings(raw: object) -> Settings:
         kubeconfig=_path(said, "kubeconfig", defaults.kubeconfig),
         rpm_ostree=_path(said, "rpmOstreePath", defaults.rpm_ostree),
         ostree=_path(said, "ostreePath", defaults.ostree),
+        systemd_run=_path(said, "systemdRunPath", defaults.systemd_run),
+        systemctl=_path(said, "systemctlPath", defaults.systemctl),
         kubelet_health=_url(said, "kubeletHealth", defaults.kubelet_health),
         api_server=_url(said, "apiServer", defaults.api_server),
         etcd=_url(said, "etcd", defaults.etcd),
@@ -84,8 +88,9 @@ def read_settings(raw: object) -> Settings:
 
 
 _OWN = (
-    "root", "kubeconfig", "rpmOstreePath", "ostreePath", "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa",
-    "allowedStreams", "drain", "settle", "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
+    "root", "kubeconfig", "rpmOstreePath", "ostreePath", "systemdRunPath", "systemctlPath", "kubeletHealth",
+    "apiServer", "etcd", "probes", "fleetlockCa", "allowedStreams", "drain", "settle", "controlPlaneSettle", "attempts",
+    "rebootWithin", "verifyWithin", "poll",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
 
 def decide(seen: HostSnapshot) -> Step:
     """The first question that has an answer; each says what must happen before those after it may be asked."""
-    if step := unsure(seen):
+    if step := kubeadm.still_runs(seen) or unsure(seen):
         return step
     case = choose(seen)
     if case is None:

@@ -2,9 +2,22 @@
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import attempt, give_up
+from kube_upgrade.model.host import HostSnapshot
 from kube_upgrade.model.node import KubeadmRole
-from kube_upgrade.model.step import RunKubeadm, SnapshotEtcd, Step, Wait, Why
+from kube_upgrade.model.step import AwaitKubeadm, RunKubeadm, SnapshotEtcd, Step, Wait, Why
 from kube_upgrade.model.version import KubeVersion
+
+
+def still_runs(seen: HostSnapshot) -> Step | None:
+    """kubeadm outlives this daemon: while one runs nothing else is done here, whatever is wanted by now.
+
+    One that ended while nobody looked is taken down, where it is the run that the facts know of.
+    """
+    job, run = seen.kubeadm_job, seen.facts.kubeadm
+    if job is None:
+        return None
+    unseen = run is not None and run.ended is None and run.key == job.key and job.code is not None
+    return AwaitKubeadm(key=job.key) if job.running or unseen else None
 
 
 def role(case: Case) -> KubeadmRole:

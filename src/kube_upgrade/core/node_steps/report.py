@@ -8,6 +8,7 @@ from kube_upgrade.model.host import Facts, GoalKind, HostSnapshot
 from kube_upgrade.model.node import KubeadmRole, NodeStatus, Report
 from kube_upgrade.model.step import (
     AcceptRetry,
+    AwaitKubeadm,
     CleanUp,
     Failed,
     Idle,
@@ -38,6 +39,7 @@ _PHASES: dict[type, str] = {
     TakeLock: "locking",
     SnapshotEtcd: "saving-etcd",
     RunKubeadm: "kubeadm",
+    AwaitKubeadm: "kubeadm",
     Reboot: "rebooting",
     LockStaged: "locking-image",
     MarkBad: "fell-back",
@@ -119,10 +121,16 @@ def _message(step: Step, facts: Facts) -> str:
             return step.message
         case ResolveImage() | StageImage():
             return step.reference
-        case RunKubeadm():
-            return f"kubeadm upgrade {step.role} to {step.version}"
+        case RunKubeadm() | AwaitKubeadm():
+            return _kubeadm(step)
         case _:
             return ""
+
+
+def _kubeadm(step: RunKubeadm | AwaitKubeadm) -> str:
+    if isinstance(step, AwaitKubeadm):
+        return "kubeadm is still running"
+    return f"kubeadm upgrade {step.role} to {step.version}"
 
 
 def _attempt(facts: Facts, limit: int) -> str:

@@ -23,6 +23,9 @@ def main() -> None:
     _, folder, version, *given = sys.argv[1:]
     words, values = _sorted_out(given)
     machine, own = Machine(Path(folder)), KubeVersion.parse(version.removeprefix("--version="))
+    if words[:1] == ["upgrade"]:
+        with machine.edit() as state:
+            state.upgrades += 1
     try:
         code = stumble(machine, "kubeadm", words)
         sys.exit(_kubeadm(machine, own, words, values) if code is None else code)

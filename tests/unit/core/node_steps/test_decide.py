@@ -13,6 +13,7 @@ from kube_upgrade.model.host import (
     GoalKind,
     Health,
     HostRules,
+    Job,
     Kubeadm,
     KubeadmRun,
     LockFact,
@@ -24,6 +25,7 @@ from kube_upgrade.model.node import KubeadmRole, NodeStatus, Order, Report
 from kube_upgrade.model.os import OsStatus
 from kube_upgrade.model.step import (
     AcceptRetry,
+    AwaitKubeadm,
     CleanUp,
     Failed,
     Idle,
@@ -273,6 +275,26 @@ class TestKubeadm:
     def test_a_run_whose_end_nobody_saw_is_run_again(self) -> None:
         started = KubeadmRun(version=NEW, role=KubeadmRole.NODE, started=NOW)
         assert isinstance(decide(held(facts=facts(lock=GRANTED, kubeadm=started))), RunKubeadm)
+
+    def test_one_that_still_runs_is_waited_for_before_anything_else(self) -> None:
+        """Whatever is wanted by now, and whether anything else can be looked at."""
+        job = Job(key="an earlier one", running=True)
+        awaited = AwaitKubeadm(key="an earlier one")
+        assert decide(held(kubeadm_job=job)) == awaited
+        assert decide(replace(held(kubeadm_job=job), node=None)) == awaited
+        assert decide(held(kubeadm_job=job, node=a_node(order=None))) == awaited
+
+    def test_an_end_that_nobody_saw_is_taken_down_once_and_only_for_its_own_run(self) -> None:
+        started = KubeadmRun(version=NEW, role=KubeadmRole.NODE, started=NOW)
+        unseen = facts(lock=GRANTED, kubeadm=started)
+        assert decide(held(facts=unseen, kubeadm_job=Job(key=started.key, running=False, code=0))) == AwaitKubeadm(
+            key=started.key
+        )
+        assert isinstance(decide(held(facts=unseen, kubeadm_job=Job(key="older", running=False, code=0))), RunKubeadm)
+        gone = Job(key=started.key, running=False)  # no exit code: killed, or the host went down
+        assert isinstance(decide(held(facts=unseen, kubeadm_job=gone)), RunKubeadm)
+        taken_down = Job(key=RAN.key, running=False, code=0)
+        assert isinstance(decide(upgraded(kubeadm_job=taken_down)), Reboot)
 
     def test_images_come_before_the_lock_on_a_control_plane(self) -> None:
         assert decide(staged(control_plane=True)) == PullImages(version=NEW, kubeadm=KUBEADM)

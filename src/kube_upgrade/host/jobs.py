@@ -1,0 +1,318 @@
+"""Runs programs that must outlive this daemon: kubeadm and the fetching of an image are never cut off in the middle.
+
+Each job has a folder /var/lib/kube-upgraded/jobs/NAME with job.json (what runs, under which key, as which child), its
+output and, at the end, its exit code, written by the shell that runs it. Whoever comes back finds a job by its folder
+and waits for it. A shell that is there can run only after job.json says so: nobody starts what nobody can find.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from kube_upgrade.host import identity
+from kube_upgrade.host.paths import on_host
+from kube_upgrade.host.runner import (
+    GRACE,
+    OUTPUT_LIMIT,
+    CommandRunner,
+    Completed,
+    NotStarted,
+    RunError,
+    TimedOut,
+    host_environment,
+)
+from kube_upgrade.model.host import Job
+
+FOLDER = "/var/lib/kube-upgraded/jobs"
+LOOK = 0.1  # seconds between two looks for the end
+ASK_EVERY = 50  # looks: a unit that died without an exit code is found this much later
+_RUN = '"$@" >"$0/out" 2>"$0/err" </dev/null; echo $? >"$0/new" && mv "$0/new" "$0/code"'
+_GATED = f"read -r go || exit 125; {_RUN}"
+_NO_PROGRAM = (126, 127)  # the shell's exit codes for what it cannot run
+
+
+class StillRunning(RunError):
+    """A job of this name runs; it is not started a second time."""
+
+
+class Lost(RunError):
+    """The job is gone and left no exit code: nobody knows how it ended."""
+
+
+class Jobs(Protocol):
+    """Programs by name; at most one of each name runs on a host."""
+
+    async def run(self, name: str, key: str, argv: Sequence[str], timeout: float) -> Completed:
+        """Start and wait, `timeout` in seconds. `key` tells this run from others of the name.
+
+        Raises NotStarted, StillRunning, TimedOut (its processes were ended) or Lost. Cancelling leaves it running.
+        """
+
+    async def join(self, name: str, timeout: float) -> Completed:
+        """Wait for the one that was started before, at most `timeout` seconds from its start. Raises as `run`."""
+
+    async def find(self, name: str) -> Job | None:
+        """The last one of this name, running or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    key: str
+    argv: tuple[str, ...]
+    child: str
+    started: float  # by the wall clock
+
+
+class _FolderJobs:
+    """What both kinds share: the folder. `root` comes before every path."""
+
+    def __init__(self, root: Path, env: Mapping[str, str] | None = None) -> None:
+        self._root = root
+        self._env = dict(env) if env is not None else host_environment(os.environ)
+
+    async def run(self, name: str, key: str, argv: Sequence[str], timeout: float) -> Completed:
+        """As Jobs.run."""
+        before = await self.find(name)
+        if before and before.running:
+            raise StillRunning(f"{argv[0]} is running already")
+        if not os.access(argv[0], os.X_OK):
+            raise NotStarted(f"{argv[0]} cannot be started: no such program")
+        try:
+            await self._start(name, self._emptied(name), key, argv)
+        except OSError as error:
+            raise NotStarted(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+        return await self.join(name, timeout)
+
+    async def join(self, name: str, timeout: float) -> Completed:
+        """As Jobs.join."""
+        folder, record = self._folder(name), self._read(name)
+        if record is None:
+            raise Lost(f"{name} left no trace")
+        looks = 0
+        while not (folder / "code").exists():
+            if time.time() - record.started > timeout:
+                await self._end(record.child)
+                raise TimedOut(f"{record.argv[0]} did not end within {timeout:g} s")
+            if looks % ASK_EVERY == 0 and not await self._alive(record.child) and not (folder / "code").exists():
+                raise Lost(f"{record.argv[0]} is gone and left no exit code")
+            await asyncio.sleep(LOOK)
+            looks += 1
+        await self._gone(record.child)
+        return self._completed(folder, record)
+
+    async def find(self, name: str) -> Job | None:
+        """As Jobs.find."""
+        record = self._read(name)
+        if record is None:
+            return None
+        code = _code(self._folder(name))
+        running = code is None and await self._alive(record.child)
+        return Job(key=record.key, running=running, code=code if running else _code(self._folder(name)))
+
+    async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    async def _alive(self, child: str) -> bool:
+        raise NotImplementedError
+
+    async def _end(self, child: str) -> None:
+        raise NotImplementedError
+
+    async def _gone(self, child: str) -> None:
+        """Wait until the child that has said its exit code can be started again."""
+        raise NotImplementedError
+
+    def _folder(self, name: str) -> Path:
+        return on_host(self._root, f"{FOLDER}/{name}")
+
+    def _emptied(self, name: str) -> Path:
+        folder = self._folder(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        return folder
+
+    def _read(self, name: str) -> _Record | None:
+        path = self._folder(name) / "job.json"
+        try:
+            raw = json.loads(path.read_text())
+            return _Record(str(raw["key"]), tuple(raw["argv"]), str(raw["child"]), path.stat().st_mtime)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self, folder: Path, key: str, argv: Sequence[str], child: str) -> None:
+        new = folder / "job.new"
+        new.write_text(json.dumps({"key": key, "argv": list(argv), "child": child}))
+        new.replace(folder / "job.json")
+
+    def _completed(self, folder: Path, record: _Record) -> Completed:
+        code = _code(folder)
+        err = _tail(folder / "err")
+        if code is None:
+            raise Lost(f"{record.argv[0]} left no readable exit code")
+        if code in _NO_PROGRAM:
+            raise NotStarted(f"{record.argv[0]} cannot be started: {err.strip()}")
+        seconds = (folder / "code").stat().st_mtime - record.started
+        return Completed(argv=record.argv, code=code, out=_tail(folder / "out"), err=err, seconds=max(0.0, seconds))
+
+
+class PlainJobs(_FolderJobs):
+    """Without systemd: a process group of its own. The child is known by pid, start time and boot."""
+
+    async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
+        """The shell waits at its stdin until job.json names it; where we die before, it ends without running."""
+        pid, gate = _gated(("/bin/sh", "-c", _GATED, str(folder), *argv), self._env)
+        with gate:
+            self._write(folder, key, argv, f"{pid} {_start_of(pid)} {self._boot()}")
+            gate.write(b"go\n")
+
+    async def _alive(self, child: str) -> bool:
+        pid, started, boot = (*child.split(" "), "", "")[:3]
+        if boot != self._boot() or not pid.isdecimal():
+            return False
+        _reap(int(pid))
+        now = _start_of(int(pid))
+        return now == started if now else _group_exists(int(pid))
+
+    async def _end(self, child: str) -> None:
+        if not await self._alive(child):
+            return
+        group = _pid_of(child)
+        _signal_group(group, signal.SIGTERM)
+        for _ in range(int(GRACE / LOOK)):
+            await asyncio.sleep(LOOK)
+            _reap(group)
+            if not _group_exists(group):
+                return
+        _signal_group(group, signal.SIGKILL)
+
+    async def _gone(self, child: str) -> None:
+        _reap(_pid_of(child))
+
+    def _boot(self) -> str:
+        try:
+            return identity.boot_id(self._root)
+        except identity.NoIdentity:
+            return "unknown"
+
+
+class SystemdJobs(_FolderJobs):
+    """With systemd as the init: a transient unit outside our own unit, so that stopping us does not stop it."""
+
+    def __init__(
+        self, root: Path, runner: CommandRunner, *, run: str, control: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(root, env)
+        self._runner = runner
+        self._run_program = str(on_host(root, run))
+        self._control = str(on_host(root, control))
+
+    async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
+        unit = f"kube-upgraded-{name}.service"
+        self._write(folder, key, argv, unit)
+        variables = (f"--setenv={key}={value}" for key, value in self._env.items())
+        options = (f"--unit={unit}", "--collect", "--quiet", "--service-type=exec", f"--description={argv[0]}")
+        call = (self._run_program, *options, *variables, "/bin/sh", "-c", _RUN, str(folder), *argv)
+        done = await self._runner.run(call, 30.0)
+        if done.code != 0:
+            raise NotStarted(f"systemd-run {unit}: {done.err.strip()} (exit code {done.code})")
+
+    async def _alive(self, child: str) -> bool:
+        """Where systemd does not say, it counts as alive: better to wait than to run twice."""
+        try:
+            done = await self._runner.run((self._control, "show", "--property=ActiveState", "--value", child), 30.0)
+        except RunError:
+            return True
+        return done.code != 0 or done.out.strip() not in ("inactive", "failed")
+
+    async def _end(self, child: str) -> None:
+        await self._runner.run((self._control, "stop", child), 120.0)
+
+    async def _gone(self, child: str) -> None:
+        for _ in range(int(GRACE / LOOK)):
+            if not await self._alive(child):
+                return
+            await asyncio.sleep(LOOK)
+
+
+def choose_jobs(root: Path, runner: CommandRunner, *, run: str, control: str) -> PlainJobs | SystemdJobs:
+    """Transient units where systemd is the host's init (sd_booted(3)) and systemd-run is there, else plain children."""
+    booted = on_host(root, "/run/systemd/system").is_dir()
+    if booted and all(on_host(root, program).is_file() for program in (run, control)):
+        return SystemdJobs(root, runner, run=run, control=control)
+    return PlainJobs(root)
+
+
+def _code(folder: Path) -> int | None:
+    """The exit code that the shell wrote; negative where a signal ended the program."""
+    try:
+        code = int((folder / "code").read_text())
+    except (OSError, ValueError):
+        return None
+    return 128 - code if code > 128 else code
+
+
+def _gated(argv: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, BinaryIO]:
+    """The pid of a program in a session of its own, and its stdin. asyncio's children would end with its loop."""
+    read, write = os.pipe()
+    nothing = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
+    actions = ((os.POSIX_SPAWN_DUP2, read, 0), nothing, (os.POSIX_SPAWN_DUP2, 1, 2))
+    try:
+        pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
+    except OSError:
+        os.close(write)
+        raise
+    finally:
+        os.close(read)
+    return pid, os.fdopen(write, "wb")
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - OUTPUT_LIMIT))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _pid_of(child: str) -> int:
+    return int(child.partition(" ")[0])
+
+
+def _start_of(pid: int) -> str:
+    """A process's start time in clock ticks since the boot; empty where there is none, or only its zombie."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if state in "ZX" else fields[18]
+
+
+def _reap(pid: int) -> None:
+    """Take the end of a child of ours; a stranger's is its parent's business."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,164 @@
+"""What must outlive the daemon outlives it, plainly and as a transient unit of systemd (its stand-in) alike.
+
+The daemon that starts a job here is a process of its own, which is killed.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kube_upgrade.host.jobs import FOLDER, Jobs, Lost, PlainJobs, StillRunning, SystemdJobs, choose_jobs
+from kube_upgrade.host.runner import NotStarted, SubprocessRunner, TimedOut
+from kube_upgrade.lab.machine import Machine
+
+RUN, CONTROL = "/usr/bin/systemd-run", "/usr/bin/systemctl"
+STARTER = f"""
+import asyncio, sys
+from pathlib import Path
+from kube_upgrade.host.jobs import choose_jobs
+from kube_upgrade.host.runner import SubprocessRunner
+jobs = choose_jobs(Path(sys.argv[1]), SubprocessRunner(), run="{RUN}", control="{CONTROL}")
+asyncio.run(jobs.run("kubeadm", "first", sys.argv[2:], 60))
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine.create(tmp_path / "m", "n", image="r:v1", version="v1.36.3", digest="sha256:1")
+
+
+@pytest.fixture(params=["plain", "systemd"])
+def jobs(request: pytest.FixtureRequest, machine: Machine) -> Jobs:
+    if request.param == "systemd":
+        (machine.root / "run/systemd/system").mkdir(parents=True)
+    chosen = choose_jobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    assert isinstance(chosen, SystemdJobs if request.param == "systemd" else PlainJobs)
+    return chosen
+
+
+def script(machine: Machine, text: str) -> str:
+    """A program on the machine's disk."""
+    path = machine.root / "usr/bin/program"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - another process tells us nothing
+            await asyncio.sleep(0.01)
+
+
+async def test_exit_code_and_output_are_answers(jobs: Jobs, machine: Machine) -> None:
+    program = script(machine, 'echo "out $1"; echo err >&2; exit 3')
+    done = await jobs.run("kubeadm", "1", [program, "a b"], 20)
+    assert (done.code, done.out, done.err, done.argv) == (3, "out a b\n", "err\n", (program, "a b"))
+    job = await jobs.find("kubeadm")
+    assert job is not None
+    assert (job.key, job.running, job.code) == ("1", False, 3)
+
+
+async def test_one_may_follow_another_at_once(jobs: Jobs, machine: Machine) -> None:
+    program = script(machine, 'echo "$1"')
+    assert [(await jobs.run("kubeadm", word, [program, word], 20)).out for word in "abc"] == ["a\n", "b\n", "c\n"]
+
+
+async def test_a_missing_program_is_named(jobs: Jobs) -> None:
+    with pytest.raises(NotStarted, match="/no/such/program"):
+        await jobs.run("kubeadm", "1", ["/no/such/program"], 20)
+
+
+async def test_it_ends_with_its_time(jobs: Jobs, machine: Machine) -> None:
+    program = script(machine, "sleep 60")
+    with pytest.raises(TimedOut):
+        await jobs.run("kubeadm", "1", [program], 0.5)
+    job = await jobs.find("kubeadm")
+    assert job is not None
+    assert not job.running
+
+
+async def test_cancelling_leaves_it_running_and_it_is_not_started_twice(jobs: Jobs, machine: Machine) -> None:
+    begun, go = machine.root / "run/begun", machine.root / "run/go"
+    program = script(machine, f"echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo done")
+    task = asyncio.create_task(jobs.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    job = await jobs.find("kubeadm")
+    assert job is not None
+    assert job.running
+    with pytest.raises(StillRunning):
+        await jobs.run("kubeadm", "2", [program], 60)
+    go.touch()
+    assert (await jobs.join("kubeadm", 60)).out == "done\n"
+    assert begun.read_text() == "x\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_whoever_started_it_may_be_killed(jobs: Jobs, machine: Machine, number: signal.Signals) -> None:
+    """It goes on, another process waits for it, and its exit code and output are all there."""
+    begun, go = machine.root / "run/begun", machine.root / "run/go"
+    program = script(machine, f"echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo out; exit 7")
+    starter = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTER, str(machine.root), program, start_new_session=True
+    )
+    await _until(begun.exists)
+    os.killpg(starter.pid, number)
+    await starter.wait()
+
+    job = await jobs.find("kubeadm")
+    assert job is not None
+    assert (job.key, job.running) == ("first", True)
+    waiting = asyncio.create_task(jobs.join("kubeadm", 60))
+    go.touch()
+    done = await waiting
+    assert (done.code, done.out, begun.read_text()) == (7, "out\n", "x\n")
+
+
+async def test_one_that_is_gone_without_a_word_is_lost(jobs: Jobs, machine: Machine) -> None:
+    """As after a reboot: nobody knows how it ended."""
+    begun = machine.root / "run/begun"
+    program = script(machine, f"echo x > {begun}; sleep 60")
+    task = asyncio.create_task(jobs.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    machine.power_cut()
+
+    job = await jobs.find("kubeadm")
+    assert job is not None
+    assert (job.running, job.code) == (False, None)
+    with pytest.raises(Lost):
+        await jobs.join("kubeadm", 60)
+    assert (await jobs.run("kubeadm", "2", [script(machine, "echo again")], 60)).out == "again\n"
+
+
+async def test_nothing_of_ours_reaches_it_but_its_known_variables(jobs: Jobs, machine: Machine) -> None:
+    done = await jobs.run("kubeadm", "1", [script(machine, "env")], 20)
+    names = {line.partition("=")[0] for line in done.out.splitlines()}
+    assert {"PATH", "LC_ALL", "HOME"} <= names
+    assert not {name for name in names if name.startswith(("PYTHON", "PYTEST", "LD_"))}
+
+
+async def test_where_it_cannot_be_written_down_it_never_runs(machine: Machine) -> None:
+    """The shell waits at its gate until job.json names it."""
+    ran, folder = machine.root / "run/ran", machine.root / FOLDER.lstrip("/") / "kubeadm"
+    unwritable: Any = b"no text"
+    with pytest.raises(TypeError):
+        await PlainJobs(machine.root).run("kubeadm", unwritable, [script(machine, f"touch {ran}")], 20)
+    await _until(lambda: not _shells_of(folder))
+    assert not ran.exists()
+
+
+def _shells_of(folder: Path) -> str:
+    return subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
