@@ -71,12 +71,21 @@ async def lock_server() -> AsyncIterator[LockServer]:
 
 @asynccontextmanager
 async def a_node(
-    plane: ControlPlane, run: Run, folder: Path, *, stream: str, digest: str, control_plane: bool = False
+    plane: ControlPlane,
+    run: Run,
+    folder: Path,
+    *,
+    stream: str,
+    digest: str,
+    control_plane: bool = False,
+    driver: str = "rpm-ostree",
 ) -> AsyncIterator[LabNode]:
     """A node on v1.36.3 with kubelet, supervisor and daemon, named after its folder."""
     name = folder.name
     image = f"ostree-unverified-registry:{stream}:{OLD}"
-    machine = Machine.create(folder, name, image=image, version=OLD, digest=digest, control_plane=control_plane)
+    machine = Machine.create(
+        folder, name, image=image, version=OLD, digest=digest, control_plane=control_plane, driver=driver
+    )
     credentials = Credentials(
         kubelet=plane.kubeconfig(name, f"system:node:{name}", ["system:nodes"]),
         ca=plane.ca,
@@ -154,7 +163,10 @@ async def api(control_plane: ControlPlane) -> AsyncIterator[KubeApi]:
         yield connected
 
 
-async def test_a_worker_goes_from_order_to_released(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["rpm-ostree", "bootc"])
+async def test_a_worker_goes_from_order_to_released(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path, driver: str
+) -> None:
     """Staged in service, locked, kubeadm, reboot, verified, reported, and only then released."""
     name = f"w-{secrets.token_hex(3)}"
     with Registry() as registry, Run.open("tests") as run:
@@ -162,7 +174,7 @@ async def test_a_worker_goes_from_order_to_released(api: KubeApi, control_plane:
         old, new = registry.publish(REPOSITORY, OLD), registry.publish(REPOSITORY, NEW)
         async with (
             lock_server() as locks,
-            a_node(control_plane, run, tmp_path / name, stream=stream, digest=old) as node,
+            a_node(control_plane, run, tmp_path / name, stream=stream, digest=old, driver=driver) as node,
         ):
             await history(api, name, is_ready)
             busy = b"HTTP/1.1 423 Locked\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

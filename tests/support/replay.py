@@ -62,6 +62,11 @@ def os_status(name: str) -> Completed:
     return said((FIXTURES / "rpm_ostree" / f"{name}.json").read_text())
 
 
+def bootc_status(name: str) -> Completed:
+    """What `bootc status --format=json` printed in this situation."""
+    return said((FIXTURES / "bootc" / f"{name}.json").read_text())
+
+
 def kubeadm_case(name: str) -> Completed:
     """A recorded run of kubeadm."""
     base = FIXTURES / "kubeadm" / name

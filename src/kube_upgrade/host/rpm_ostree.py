@@ -1,6 +1,6 @@
 """rpm-ostree: what to call, and a thin driver that calls it. Its output is read in rpm_ostree_output.py."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from kube_upgrade.host.drivers import OsError
@@ -156,10 +156,10 @@ async def told(call: Awaitable[Completed]) -> Completed:
         raise OsError(kind, str(error)) from error
 
 
-def checked(done: Completed) -> Completed:
-    """The same where it ended well. Raises OsError with what it said."""
+def checked(done: Completed, reader: Callable[[str], tuple[OsProblem, str]] = problem_in) -> Completed:
+    """The same where it ended well. Raises OsError with what it said, as `reader` reads stderr."""
     if done.code != 0:
-        kind, sentence = problem_in(done.err)
+        kind, sentence = reader(done.err)
         program, verb = Path(done.argv[0]).name, done.argv[1]
         raise OsError(kind, f"{program} {verb}: {sentence} (exit code {done.code})")
     return done

@@ -49,9 +49,13 @@ class Machine:
         digest: str,
         control_plane: bool = False,
         osname: str = "fedora-coreos",
+        driver: str = "rpm-ostree",
         python: str = sys.executable,
     ) -> "Machine":
-        """A node that has booted `image` (as rpm-ostree prints references), which brings Kubernetes `version`."""
+        """A node that has booted `image` (as rpm-ostree prints references), which brings Kubernetes `version`.
+
+        `driver` is rpm-ostree or bootc.
+        """
         machine = cls(folder)
         tree = a_tree(osname, image, digest, version)
         boot_id = str(uuid.uuid4())
@@ -59,7 +63,7 @@ class Machine:
         state = State(
             name=name, osname=osname, control_plane=control_plane, trees=[tree], booted=tree.id, boot_id=boot_id
         )
-        lay_out(folder, machine_id, version if control_plane else None, python)
+        lay_out(folder, machine_id, version if control_plane else None, python, driver)
         write_tree(folder, tree)
         machine._write(state)
         machine._started(state)

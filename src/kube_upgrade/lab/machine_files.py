@@ -19,12 +19,15 @@ _FOLDERS = (
     "var/lib/kubelet",
     "var/lib/kube-upgraded",
 )
-_HOST_PROGRAMS = ("rpm-ostree", "ostree", "systemctl", "systemd-run")
+_HOST_PROGRAMS = ("ostree", "systemctl", "systemd-run")
 _KUBELET_CONFIG = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: systemd\n"
 
 
-def lay_out(folder: Path, machine_id: str, control_plane: str | None, python: str) -> None:
-    """Folders, identity, host programs, and the static pods of a control plane at the version `control_plane`."""
+def lay_out(folder: Path, machine_id: str, control_plane: str | None, python: str, driver: str) -> None:
+    """Folders, identity, host programs, and the static pods of a control plane at the version `control_plane`.
+
+    `driver` is the program that changes the OS: rpm-ostree or bootc.
+    """
     root = folder / "root"
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -32,7 +35,7 @@ def lay_out(folder: Path, machine_id: str, control_plane: str | None, python: st
     (root / "etc/machine-id").write_text(f"{machine_id}\n")
     (root / "run/ostree-booted").touch()
     (root / "var/lib/kubelet/config.yaml").write_text(_KUBELET_CONFIG)
-    for program in _HOST_PROGRAMS:
+    for program in (driver, *_HOST_PROGRAMS):
         _stand_in(folder, root / "usr/bin" / program, program)
     if control_plane is not None:
         for component in COMPONENTS:

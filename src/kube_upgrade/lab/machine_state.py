@@ -140,6 +140,19 @@ def cleanup_pending(state: State) -> None:
     state.trees = [tree for tree in state.trees[:index] if tree.pinned] + state.trees[index:]
 
 
+def undeploy(state: State, index: int) -> None:
+    """`ostree admin undeploy INDEX`, in the order that status shows: what is staged comes first."""
+    if state.staged is not None and index == 0:
+        state.staged, state.locked = None, False
+        return
+    at = index - (state.staged is not None)
+    if not 0 <= at < len(state.trees):
+        raise Refused(f"Out of range deployment index {index}")
+    if state.trees[at].id == state.booted:
+        raise Refused("Cannot undeploy currently booted deployment")
+    del state.trees[at]
+
+
 def cleanup_rollback(state: State) -> None:
     """`rpm-ostree cleanup -r`: those behind the booted one."""
     index = state.trees.index(state.booted_tree)

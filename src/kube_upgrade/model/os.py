@@ -127,6 +127,8 @@ class OsProblem(StrEnum):
     POLICY_REFUSED = "PolicyRefused"
     IMAGE_PULL = "ImagePull"
     NO_SPACE = "NoSpace"
+    TAG_MOVED = "TagMoved"  # it names another image than the one that was resolved
+    LAYERED = "PackagesLayered"  # bootc changes no host with layered packages
     NO_EFFECT = "NoEffect"  # the command ended with 0 and changed nothing
     TIMED_OUT = "TimedOut"
     NOT_FOUND = "NotFound"  # the program is not there

@@ -155,8 +155,14 @@ class Actor:
         return None
 
     async def _stage(self, step: StageImage, facts: Facts) -> None:
-        staging = self._ports.os.stage(step.reference, step.digest, unsigned=step.unsigned)
-        await self._os(facts, "stage", staging)
+        """A tag that moved on in the meantime is resolved again."""
+        try:
+            await self._ports.os.stage(step.reference, step.digest, unsigned=step.unsigned)
+        except OsError as error:
+            moved = replace(facts, digest="") if error.kind is OsProblem.TAG_MOVED else facts
+            self._failed(moved, "stage", error.kind, error.message)
+        else:
+            self._state.save(facts.passed("stage"))
 
     async def _os(self, facts: Facts, name: str, call: Awaitable[object]) -> None:
         try:

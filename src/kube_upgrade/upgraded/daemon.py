@@ -15,15 +15,16 @@ import yaml
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.fleetlock.identity import BadMachineId, fleetlock_id
 from kube_upgrade.fleetlock_client import FleetLock
-from kube_upgrade.host.drivers import KubeadmError, OsError
+from kube_upgrade.host.bootc import Bootc
+from kube_upgrade.host.drivers import KubeadmError, OsDriver, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
-from kube_upgrade.host.jobs import choose_jobs
+from kube_upgrade.host.jobs import Jobs, choose_jobs
 from kube_upgrade.host.kubeadm import Kubeadm
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
 from kube_upgrade.host.rpm_ostree import RpmOstree
-from kube_upgrade.host.runner import SubprocessRunner
+from kube_upgrade.host.runner import CommandRunner, SubprocessRunner
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
@@ -81,7 +82,7 @@ async def run(settings: Settings) -> None:
 async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed: asyncio.Event, me: str) -> Loop:
     root, runner = settings.root, SubprocessRunner()
     jobs = choose_jobs(root, runner, run=settings.systemd_run, control=settings.systemctl)
-    driver = RpmOstree(runner, jobs, root=root, path=settings.rpm_ostree, ostree_path=settings.ostree)
+    driver = os_driver(settings, runner, jobs)
     try:
         await driver.register_driver()
     except OsError as error:
@@ -115,6 +116,16 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     return Loop(
         observer=observer, actor=actor, state=state, changed=changed, clock=_now, version=version("kube-upgrade")
     )
+
+
+def os_driver(settings: Settings, runner: CommandRunner, jobs: Jobs) -> OsDriver:
+    """rpm-ostree where the host has it; bootc only where it is absent."""
+    root, ostree = settings.root, settings.ostree
+    if not on_host(root, settings.rpm_ostree).exists() and on_host(root, settings.bootc).exists():
+        return Bootc(
+            runner, jobs, root=root, path=settings.bootc, ostree_path=ostree, systemctl_path=settings.systemctl
+        )
+    return RpmOstree(runner, jobs, root=root, path=settings.rpm_ostree, ostree_path=ostree)
 
 
 async def write_images_config(cluster: Cluster, root: Path, target: KubeVersion) -> tuple[Path, str]:

@@ -27,6 +27,7 @@ class Settings:
     root: Path = Path("/")
     kubeconfig: str = "/etc/kubernetes/kubelet.conf"
     rpm_ostree: str = "/usr/bin/rpm-ostree"
+    bootc: str = "/usr/bin/bootc"
     ostree: str = "/usr/bin/ostree"
     systemd_run: str = "/usr/bin/systemd-run"
     systemctl: str = "/usr/bin/systemctl"
@@ -65,6 +66,7 @@ def read_settings(raw: object) -> Settings:
         root=Path(_path(said, "root", "/")),
         kubeconfig=_path(said, "kubeconfig", defaults.kubeconfig),
         rpm_ostree=_path(said, "rpmOstreePath", defaults.rpm_ostree),
+        bootc=_path(said, "bootcPath", defaults.bootc),
         ostree=_path(said, "ostreePath", defaults.ostree),
         systemd_run=_path(said, "systemdRunPath", defaults.systemd_run),
         systemctl=_path(said, "systemctlPath", defaults.systemctl),
@@ -88,9 +90,9 @@ def read_settings(raw: object) -> Settings:
 
 
 _OWN = (
-    "root", "kubeconfig", "rpmOstreePath", "ostreePath", "systemdRunPath", "systemctlPath", "kubeletHealth",
-    "apiServer", "etcd", "probes", "fleetlockCa", "allowedStreams", "drain", "settle", "controlPlaneSettle", "attempts",
-    "rebootWithin", "verifyWithin", "poll",
+    "root", "kubeconfig", "rpmOstreePath", "bootcPath", "ostreePath", "systemdRunPath", "systemctlPath",
+    "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "allowedStreams", "drain", "settle",
+    "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""ostree over the machine's state: `admin lock-finalization [--unlock]`."""
+"""ostree over the machine's state: `admin lock-finalization [--unlock]`, `admin undeploy INDEX`."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,20 @@ from kube_upgrade.lab.standins.common import options_of, run
 
 
 def ostree(machine: Machine, arguments: Sequence[str]) -> int:
-    """The one command that the daemon needs."""
+    """The two commands that the daemon needs."""
     options, words = options_of(arguments)
-    if words != ["admin", "lock-finalization"]:
-        raise Refused(f"Unknown command '{' '.join(words)}'")
+    match words:
+        case ["admin", "lock-finalization"]:
+            return _lock(machine, options)
+        case ["admin", "undeploy", index] if index.isdecimal():
+            with machine.edit() as state:
+                rules.undeploy(state, int(index))
+            print(f"Deleted deployment {index}")
+            return 0
+    raise Refused(f"Unknown command '{' '.join(words)}'")
+
+
+def _lock(machine: Machine, options: set[str]) -> int:
     locked = not options & {"--unlock", "-u"}
     state = machine.read()
     if state.staged and state.locked == locked:

@@ -1,0 +1,28 @@
+"""How the daemon is put together, by what it finds on the host."""
+
+from pathlib import Path
+
+import pytest
+
+from kube_upgrade.host.bootc import Bootc
+from kube_upgrade.host.jobs import PlainJobs
+from kube_upgrade.host.rpm_ostree import RpmOstree
+from kube_upgrade.host.runner import SubprocessRunner
+from kube_upgrade.upgraded.daemon import os_driver
+from kube_upgrade.upgraded.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("programs", "driver"),
+    [
+        (["rpm-ostree"], RpmOstree),
+        (["rpm-ostree", "bootc"], RpmOstree),  # Fedora CoreOS ships both
+        (["bootc"], Bootc),
+        ([], RpmOstree),  # whose error then names the missing program
+    ],
+)
+def test_bootc_drives_only_where_rpm_ostree_is_absent(tmp_path: Path, programs: list[str], driver: type) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    for program in programs:
+        (tmp_path / "usr/bin" / program).touch()
+    assert isinstance(os_driver(Settings(root=tmp_path), SubprocessRunner(), PlainJobs(tmp_path)), driver)
