@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -19,8 +19,8 @@ from kube_upgrade.model.step import AcceptRetry, Effect, Failed, Idle, ReportCom
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import STEP_SECONDS, STEPS
 from kube_upgrade.upgraded.act import Actor, State
+from kube_upgrade.upgraded.pace import LONGEST_SLEEP, Pace
 
-LONGEST_SLEEP = 300.0  # seconds; the wall clock may be set while we sleep
 SHORTEST_SLEEP = 0.02
 UNREPORTED_PAUSE = 2.0
 _log = logs.logger("upgraded")
@@ -49,9 +49,8 @@ class Loop:
     changed: asyncio.Event
     clock: Callable[[], datetime]
     version: str
+    pace: Pace = field(default_factory=Pace)
     _said: tuple[str, str] = ("", "")
-    _last: Effect | None = None
-    _repeats: int = 0
 
     async def run(self) -> None:
         """Until cancelled. What no turn could foresee is logged here and tried again after a pause."""
@@ -75,18 +74,12 @@ class Loop:
         reported = await self._report(seen, step)
         match step:
             case Idle() | Wait() | Failed():
-                return self._until(step, seen)
+                return self.pace.rest(step, max(seen.now, self.clock()), seen.rules.poll)
             case RunKubeadm() | ReportCompleted() if not reported:
                 return UNREPORTED_PAUSE  # not a thing is done that the cluster was not told of
             case _:
                 await self._act(step, seen)
-                return self._brake(step)
-
-    def _brake(self, step: Effect) -> float:
-        """The same effect again and again gets nowhere; it must not get there at full speed."""
-        self._repeats = self._repeats + 1 if step == self._last else 0
-        self._last = step
-        return pause(self._repeats - 1, first=1.0, most=60.0, dice=0.5) if self._repeats > 1 else 0.0
+                return self.pace.brake(step)
 
     async def _act(self, step: Effect, seen: HostSnapshot) -> None:
         name, begun = type(step).__name__, time.monotonic()
@@ -125,11 +118,6 @@ class Loop:
         self._said = said
         log = _log.error if isinstance(step, Failed) else _log.info
         log(type(step).__name__, **_fields(step))
-
-    def _until(self, step: Idle | Wait | Failed, seen: HostSnapshot) -> float:
-        if step.until is None:
-            return LONGEST_SLEEP
-        return (step.until - max(seen.now, self.clock())).total_seconds()
 
     async def _sleep(self, seconds: float) -> None:
         bounded = min(max(seconds, SHORTEST_SLEEP), LONGEST_SLEEP)
