@@ -85,6 +85,7 @@ class Informer(Generic[Wire, Value]):
         self._items: dict[str, Value] = {}
         self._version = ""
         self._failures = 0
+        self._expiries = 0
         self._trouble = ""
         self.synced = asyncio.Event()
         self.last_contact: float | None = None
@@ -111,7 +112,7 @@ class Informer(Generic[Wire, Value]):
         await self._watch()
         if time.monotonic() - started < SHORT_LIFE_SECONDS:
             raise KubeError("the server ended the watch at once")
-        self._failures = 0
+        self._failures = self._expiries = 0
 
     async def _list(self) -> str:
         """Replace the copy by a new list and report the difference. Returns the resourceVersion to watch from."""
@@ -145,7 +146,7 @@ class Informer(Generic[Wire, Value]):
         async with aclosing(self._api.watch(self._path, params, opened=self._heard)) as lines:
             async for line in lines:
                 self._take(line)
-                self._failures = 0
+                self._failures = self._expiries = 0
                 self._heard()
 
     def _take(self, line: bytes) -> None:
@@ -206,13 +207,16 @@ class Informer(Generic[Wire, Value]):
 
     async def _recover(self, error: KubeError) -> None:
         """Say what is wrong, once per kind of trouble, and wait before the next try."""
-        self._failures += 1
-        if isinstance(error, Gone):
+        if isinstance(error, Gone):  # the server is back: a list is missing, not the outage's patience
             self._version = ""
+            self._failures = 0
+            self._expiries += 1
+        else:
+            self._failures += 1
         if self.stale_since is None:
             self.stale_since = self.last_contact if self.last_contact is not None else time.monotonic()
         kind = f"{type(error).__name__} {error.status if isinstance(error, ApiError) else ''}"
-        seconds = pause(self._failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
+        seconds = pause(self._failures or self._expiries, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
         if isinstance(error, ApiError) and error.retry_after:
             seconds = max(seconds, min(error.retry_after, MOST_PAUSE))
         if kind != self._trouble:

@@ -1,9 +1,11 @@
 """The copy is what the server holds, whatever happened to the connection meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -249,3 +251,41 @@ async def test_an_object_that_cannot_be_read_stops_the_sync_and_is_named() -> No
         await asyncio.gather(task, return_exceptions=True)
     assert not informer.synced.is_set()
     assert "$.metadata.labels[...]" in lines[0]["reason"]
+
+
+async def test_after_an_outage_a_410_is_answered_by_a_list_without_the_outages_patience() -> None:
+    """The server is back: what is missing is a list, and whoever decides on this copy is blind until it comes."""
+    scene = Scene()
+    troubles: Iterator[KubeError] = iter([Unreachable("refused")] * 2 + [Gone(410, "Expired", "too old")])
+
+    def outage(verb: str, path: str) -> None:
+        if trouble := next(troubles, None):
+            raise trouble
+
+    with capture_logs() as lines:
+        async with scene.watching():
+            await scene.watches(1)
+            scene.api.weather = outage
+            scene.api.break_watches(Unreachable("connection reset"))
+            scene.memory.compact()
+            await asyncio.wait_for(scene.api.asked(2, "get", NODES), PATIENCE)
+    interrupted = [line for line in lines if line["event"] == "watch interrupted"]
+    assert interrupted[-1]["reason"] == "410 Expired: too old"
+    assert interrupted[-1]["retry_seconds"] <= 0.2
+
+
+async def test_a_server_that_says_410_over_and_over_is_asked_less_and_less_often() -> None:
+    scene = Scene()
+    rests: list[float] = []
+
+    def always_expired(verb: str, path: str) -> None:
+        if verb == "watch":
+            rests.append(time.monotonic())
+            raise Gone(410, "Expired", "too old")
+
+    scene.api.weather = always_expired
+    async with scene.watching():
+        await scene.watches(4)
+    gaps = [later - earlier for earlier, later in pairwise(rests)]
+    assert gaps[-1] > gaps[0]
+    assert scene.lists() == len(rests)
