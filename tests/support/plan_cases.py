@@ -152,6 +152,7 @@ ACCEPTED: dict[str, Spec] = {
     "group-settings-null": _workers(upgraded=None),
     "match-labels": _workers(labels=GONE, selector={"matchLabels": {"zone": "a"}}),
     "window-in-utc": _window(),
+    "window-of-a-month": _window(duration="744h"),
     "window-by-names": _window(schedule="*/15 0-4,22 1 JAN-MAR MON-FRI", timeZone="America/Argentina/Buenos_Aires"),
     "lock-server-by-ipv6": _setting(fleetlockUrl="http://[fd00::1]:8080/secret/path/"),
     "no-kubeadm-path": _setting(kubeadmPath=""),
@@ -164,6 +165,7 @@ ACCEPTED: dict[str, Spec] = {
 
 VERSION = "must be a full version with a leading v, such as v1.37.2"
 LONGER = "longer than 0s, such as 90s, 5m or 1h30m"
+MONTH = "must be 744h (31 days) at most"
 URL = "must be an http or https URL with a host"
 CRON = "must be a cron expression of five fields"
 REFUSED: dict[str, Refused] = {
@@ -278,6 +280,9 @@ REFUSED: dict[str, Refused] = {
     "window-four-fields": Refused(_window(schedule="0 2 * *"), "spec.windows[0].schedule", CRON),
     "window-six-fields": Refused(_window(schedule="0 0 2 * * SAT"), "spec.windows[0].schedule", CRON),
     "window-shut": Refused(_window(duration="0h"), "spec.windows[0].duration", LONGER),
+    "window-too-long": Refused(_window(duration="744h1s"), "spec.windows[0].duration", MONTH),
+    "window-of-a-century": Refused(_window(duration="999999999h"), "spec.windows[0].duration", MONTH),
+    "window-of-a-century-in-minutes": Refused(_window(duration="999999999m"), "spec.windows[0].duration", MONTH),
     "window-without-duration": Refused(_window(duration=GONE), "spec.windows[0].duration", "Required value"),
     "window-zone": Refused(
         _window(timeZone="Europe Berlin"),

@@ -1,12 +1,14 @@
 """Maintenance windows and freezes: may a node start now, and when does that change?"""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from cronsim import CronSim
 
 from kube_upgrade.model.plan import Freeze, Window
+
+NEAR = timedelta(minutes=2)
 
 
 def closes_at(windows: Iterable[Window], now: datetime) -> datetime | None:
@@ -31,10 +33,16 @@ def next_freeze(freezes: Iterable[Freeze], now: datetime) -> datetime | None:
 
 
 def _open_until(window: Window, now: datetime) -> datetime | None:
-    # A window opened at the latest start that is not after now. Looking back by the duration finds every one.
-    since = (now - window.duration).astimezone(window.zone)
-    started = list(takewhile(lambda start: start <= now, _starts(window, since)))
+    # A window opened at the latest start that is not after now. It is looked for further and further back, so that a
+    # schedule of every minute costs a few starts, however long its duration is.
+    back = min(NEAR, window.duration)
+    while not (started := _started_since(window, now - back, now)) and back < window.duration:
+        back = min(back * 4, window.duration)
     return started[-1] + window.duration if started else None
+
+
+def _started_since(window: Window, since: datetime, now: datetime) -> list[datetime]:
+    return list(takewhile(lambda start: start <= now, _starts(window, since.astimezone(window.zone))))
 
 
 def _next_start(window: Window, now: datetime) -> datetime | None:

@@ -24,6 +24,7 @@ from kube_upgrade.model.version import KubeVersion
 
 ONE_NODE: Budget = 1
 _LEAP_YEAR = datetime(2024, 1, 1, tzinfo=UTC)  # where the search for a schedule's first moment begins
+LONGEST_WINDOW = timedelta(days=31)
 Value = TypeVar("Value")
 
 
@@ -166,10 +167,17 @@ def _budget(at: str, raw: int | str) -> Budget:
 def _window(at: str, wire: schema.WindowSpec) -> Window:
     return Window(
         schedule=_schedule(f"{at}.schedule", wire.schedule),
-        duration=_positive(f"{at}.duration", wire.duration),
+        duration=_open_for(f"{at}.duration", wire.duration),
         zone=_zone(f"{at}.timeZone", wire.time_zone),
         zone_name=wire.time_zone,
     )
+
+
+def _open_for(at: str, text: str) -> timedelta:
+    duration = _positive(at, text)
+    if duration > LONGEST_WINDOW:
+        raise BadPlan(at, text, "must be 744h (31 days) at most: a plan that may always upgrade has no windows")
+    return duration
 
 
 def _schedule(at: str, text: str) -> str:

@@ -37,6 +37,12 @@ POSITIVE_DURATION = Rule(
     cel=f"self.matches(r'{DURATION}') && self.matches('[1-9]')",
     right="{field} must be a duration in h, m, s or ms longer than 0s, such as 90s, 5m or 1h30m",
 )
+# The first half keeps what would overflow away from duration().
+UP_TO_A_MONTH = Rule(
+    cel=f"!self.matches(r'{DURATION}') || (!self.matches(r'[0-9]{{6}}(h|m([0-9]|$))')"
+    " && duration(self) <= duration('744h'))",
+    right="{field} must be 744h (31 days) at most: a plan that may always upgrade has no windows",
+)
 ABSOLUTE_PATH = Rule(
     cel="self.startsWith('/')",
     right="{field} must be an absolute path on the host, such as /etc/kubernetes/kubelet.conf",
@@ -117,7 +123,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "{field} must be a cron expression of five fields (minute, hour, day, month, weekday), such as 0 2 * * SAT",
         ),
     ),
-    "spec.windows[].duration": (POSITIVE_DURATION,),
+    "spec.windows[].duration": (POSITIVE_DURATION, UP_TO_A_MONTH),
     "spec.windows[].timeZone": (
         _matches(
             r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",

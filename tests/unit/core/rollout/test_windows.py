@@ -1,8 +1,12 @@
 """Windows count real time in their own zone, over both DST days too; a freeze covers [since, until)."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import pytest
+from cronsim import CronSim
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kube_upgrade.core.rollout.windows import closes_at, freeze_at, next_freeze, opens_at
 from kube_upgrade.model.plan import Freeze
@@ -113,6 +117,27 @@ def test_every_opening_is_found_open_at_that_moment_on_the_days_the_clock_change
         assert end == opening + window.duration
         assert closes_at([window], end - SECOND) == end
         assert opening == opens_at([window], opening - timedelta(microseconds=1))
+
+
+SCHEDULES = ["* * * * *", "*/7 * * * *", "30 2 * * *", "0 2 * * SAT", "15 * 1 * *", "59 23 28-31 * *", "0 0 29 2 *"]
+
+
+@given(
+    st.sampled_from(SCHEDULES),
+    st.integers(1, 31 * 24 * 60),
+    st.sampled_from(["UTC", BERLIN, "Australia/Lord_Howe"]),
+    st.integers(0, 366 * 24 * 60),
+)
+def test_the_latest_start_is_found_however_near_or_far_it_is(
+    schedule: str, minutes: int, zone: str, after_new_year: int
+) -> None:
+    """The oracle lists every start within the whole duration, which a schedule of every minute makes too dear."""
+    window = a_window(schedule, minutes / 60, zone)
+    now = at("2026-01-01T00:00:00Z") + after_new_year * timedelta(minutes=1)
+    starts = CronSim(schedule, (now - window.duration).astimezone(window.zone))
+    moments = takewhile(lambda moment: moment <= now, (start.astimezone(UTC) for start in starts))
+    latest = [moment for moment in moments if moment > now - window.duration]
+    assert closes_at([window], now) == (latest[-1] + window.duration if latest else None)
 
 
 HOLIDAYS = Freeze(since=at("2026-12-20T00:00:00Z"), until=at("2027-01-04T00:00:00Z"), reason="holidays")

@@ -56,6 +56,11 @@ def test_a_plan_stored_before_a_rule_existed_is_still_read(case: Refused) -> Non
             "spec.windows[0].schedule: '0 0 31 2 *' is not a cron expression such as 0 2 * * SAT: Bad day-of-month",
         ),
         (
+            {"windows": [{"schedule": "* * * * *", "duration": "745h"}]},
+            "spec.windows[0].duration: '745h' must be 744h (31 days) at most: a plan that may always upgrade has no"
+            " windows",
+        ),
+        (
             {"windows": [{"schedule": "0 0 0 2 * *", "duration": "4h"}]},
             "spec.windows[0].schedule: '0 0 0 2 * *' is not a cron expression of five fields that ever comes,"
             " such as 0 2 * * SAT",
