@@ -14,6 +14,7 @@ from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.kube.errors import ApiError, KubeError
 from kube_upgrade.model.action import Decision, PublishStatus
+from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE
 
@@ -21,7 +22,9 @@ FIRST_PAUSE, MOST_PAUSE = 0.2, 15.0  # seconds
 # A status with 1,000 claims costs the API server a fifth of a second of validation: releases wait for one another.
 # Orders do not wait: they rest on claims that are written already.
 SECONDS_PER_CLAIM = 0.0005
-LOST_GUARD_PAUSE = 0.1  # somebody was first: the watch shows it within milliseconds, or we look again
+# Somebody was first: the watch shows it within milliseconds. Lost again and again, the watch is late or another
+# controller writes the same objects.
+LOST_FIRST_PAUSE, LOST_MOST_PAUSE, LOST_TELLS = 0.1, 5.0, 3
 
 log = logs.logger("loop")
 
@@ -44,6 +47,7 @@ class Loop:
         self._clock = clock
         self._changed = changed  # set by the watches
         self._failures = 0
+        self._lost = 0  # turns in a row in which a guard did not hold
         self._publish_after: dict[str, float] = {}  # plan → monotonic seconds
 
     async def run(self) -> None:
@@ -61,28 +65,39 @@ class Loop:
     async def turn(self) -> float | None:
         """One look at every plan. Returns in how many seconds to look again without a change; None for never."""
         started = time.monotonic()
-        waits: list[float] = []
         now = self._clock()
         snapshots = await self._world.snapshots(now)
         self._publisher.forget([seen.plan.name for seen in snapshots])
-        if not snapshots and not await self._actor.tidy(farewell(self._world.nodes.values(), now)):
-            waits.append(LOST_GUARD_PAUSE)
+        waits: list[float] = []
+        held = bool(snapshots) or await self._actor.tidy(farewell(self._world.nodes.values(), now))
         for seen in snapshots:
-            decision, early = self._paced(seen.plan.name, decide(seen))
-            held = await self._actor.carry_out(seen.plan, decision)
-            if held and not early:
-                self._publisher.publish(seen, decision)
-                rest = len(decision.status.claims) * SECONDS_PER_CLAIM
-                self._publish_after[seen.plan.name] = time.monotonic() + rest
-            if early:
-                await asyncio.sleep(0.0 if decision.actions else early)
-                waits.append(0.0)
-            elif decision.actions:
-                waits.append(0.0 if held else LOST_GUARD_PAUSE)
-            if decision.wake_at:
-                waits.append(max(0.0, (decision.wake_at - now).total_seconds()))
+            held = await self._carry_out(seen, waits) and held
         RECONCILE.observe(time.monotonic() - started)
-        return min(waits, default=None)
+        lost = self._after_loss(held)
+        return max(min(waits, default=lost), lost) if lost else min(waits, default=None)
+
+    async def _carry_out(self, seen: ClusterSnapshot, waits: list[float]) -> bool:
+        """Decide for one plan and do it; adds when to look again. True where every guard held."""
+        decision, early = self._paced(seen.plan.name, decide(seen))
+        held = await self._actor.carry_out(seen.plan, decision)
+        if held and not early:
+            self._publisher.publish(seen, decision)
+            rest = len(decision.status.claims) * SECONDS_PER_CLAIM
+            self._publish_after[seen.plan.name] = time.monotonic() + rest
+        if early:
+            await asyncio.sleep(0.0 if decision.actions else early)
+        if early or (decision.actions and held):
+            waits.append(0.0)
+        if decision.wake_at:
+            waits.append(max(0.0, (decision.wake_at - seen.now).total_seconds()))
+        return held
+
+    def _after_loss(self, held: bool) -> float:
+        """Seconds to rest after a turn in which a guard did not hold, longer each time in a row; 0 where all held."""
+        self._lost = 0 if held else self._lost + 1
+        if self._lost == LOST_TELLS:
+            log.info("guards lost in a row: the watch is late or another controller writes", turns=self._lost)
+        return pause(self._lost, first=LOST_FIRST_PAUSE, most=LOST_MOST_PAUSE, dice=0.5) if self._lost else 0.0
 
     def _paced(self, plan: str, decision: Decision) -> tuple[Decision, float]:
         """The decision without its status where that would come too early, and the seconds until it may be written."""

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import pytest
+from structlog.testing import capture_logs
+
 from kube_upgrade.controller.loop import Loop
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.model.action import Decision, NodeAction, OrderNode, PublishStatus
@@ -66,3 +69,36 @@ async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_fo
     assert PublishStatus.__name__ in hands.done[0], "400 claims are written"
     assert hands.done[1] == (OrderNode.__name__,), "their orders at once, though the status has news, too"
     assert PublishStatus.__name__ not in hands.done[2], "the first release waits"
+
+
+@dataclass
+class Refused(Hands):
+    """Whose every guard is lost until `holds`."""
+
+    holds: bool = False
+
+    async def carry_out(self, plan: Plan, decision: Decision) -> bool:
+        await super().carry_out(plan, decision)
+        return self.holds
+
+
+async def test_guards_lost_again_and_again_are_tried_less_and_less_often_and_told_once() -> None:
+    """Another controller that writes the same objects, or a watch that is late, must not be met at full speed."""
+    hands = Refused()
+    loop = Loop(
+        Eyes(cluster(claimed=[])),  # type: ignore[arg-type]
+        hands,  # type: ignore[arg-type]
+        Publisher(lambda _: None),
+        changed=asyncio.Event(),
+        clock=lambda: NOW,
+    )
+    with capture_logs() as lines:
+        rests = [await loop.turn() for _ in range(10)]
+    assert rests[:3] == [pytest.approx(0.075), pytest.approx(0.15), pytest.approx(0.3)]
+    assert rests[-1] == pytest.approx(3.75)
+    assert [(line["log_level"], line["turns"]) for line in lines] == [("info", 3)]
+
+    hands.holds = True
+    assert await loop.turn() == 0.0, "what was written shows the next step at once"
+    hands.holds = False
+    assert await loop.turn() == pytest.approx(0.075), "one turn that held ends the row"
