@@ -16,6 +16,7 @@ import pytest
 
 from kube_upgrade.host.jobs import FOLDER, Jobs, Lost, PlainJobs, StillRunning, SystemdJobs, choose_jobs
 from kube_upgrade.host.runner import NotStarted, SubprocessRunner, TimedOut
+from kube_upgrade.lab import proc
 from kube_upgrade.lab.machine import Machine
 
 RUN, CONTROL = "/usr/bin/systemd-run", "/usr/bin/systemctl"
@@ -141,6 +142,19 @@ async def test_one_that_is_gone_without_a_word_is_lost(jobs: Jobs, machine: Mach
     with pytest.raises(Lost):
         await jobs.join("kubeadm", 60)
     assert (await jobs.run("kubeadm", "2", [script(machine, "echo again")], 60)).out == "again\n"
+
+
+async def test_a_power_cut_ends_what_forks_again_and_again(jobs: Jobs, machine: Machine) -> None:
+    """No child that was started between two looks at the processes survives."""
+    begun = machine.root / "run/begun"
+    forks = script(machine, f'[ "$1" -gt 0 ] || exit 0; echo x >> {begun}; sh "$0" $(($1 - 1)) & sh "$0" $(($1 - 1))')
+    task = asyncio.create_task(jobs.run("kubeadm", "1", [forks, "12"], 60))
+    await _until(lambda: begun.exists() and len(begun.read_text()) > 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    machine.power_cut()
+
+    assert not [seen for seen in proc.everyone() if proc.given(seen.pid, str(machine.folder))]
 
 
 async def test_nothing_of_ours_reaches_it_but_its_known_variables(jobs: Jobs, machine: Machine) -> None:

@@ -7,15 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kube_upgrade.lab.binaries import Binaries
-from kube_upgrade.lab.proc import everyone, marked
-from support.lab_run import LabRun
+from kube_upgrade.lab.proc import everyone, given, marked
+from support.lab_run import SCENARIOS, LabRun
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
@@ -38,7 +38,32 @@ def small(binaries: Binaries) -> Iterator[Callable[..., LabRun]]:
 
 
 def left_of(folder: Path) -> list[int]:
-    return [seen.pid for seen in everyone() if not seen.zombie and marked(seen.pid, str(folder))]
+    """Who carries the run's mark, or was given a path of its folder."""
+    name = str(folder)
+    return [seen.pid for seen in everyone() if not seen.zombie and (marked(seen.pid, name) or given(seen.pid, name))]
+
+
+def hanging(file: Path, key: str) -> tuple[str, str]:
+    """A scenario in which a program of worker-1 never ends."""
+    fault = f"faults: [{{node: worker-1, key: {key}, hang: 600}}]\n"
+    file.write_text((SCENARIOS / "one-plus-one.yaml").read_text() + fault)
+    return "--scenario", str(file)
+
+
+def words(pid: int, *wanted: str) -> bool:
+    """True where the process has all these words in its command line."""
+    with suppress(OSError):
+        return set(wanted) <= set(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+    return False
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def handed_over(run: LabRun) -> dict[str, Any]:
@@ -49,17 +74,18 @@ def handed_over(run: LabRun) -> dict[str, Any]:
     return found
 
 
-def test_kill_9_in_the_middle_leaves_no_process_and_no_folder(small: Callable[..., LabRun]) -> None:
-    run = small()
+def test_kill_9_in_the_middle_leaves_no_process_and_no_folder(small: Callable[..., LabRun], tmp_path: Path) -> None:
+    """Not even a program of a node's host that hangs."""
+    run = small(*hanging(tmp_path / "hanging.yaml", "rpm-ostree rebase"))
     folder = run.folder
-    run.said("control-plane-1: staging")
+    run.said("worker-1: staging")
+    machine = str(folder / "nodes/worker-1")
+    assert until(lambda: any(words(pid, "kube_upgrade.lab.standins.rpm_ostree", machine) for pid in left_of(folder)))
     assert len(left_of(folder)) > 5, "control plane, programs and daemons run"
 
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
-    deadline = time.monotonic() + GONE
-    while (left_of(folder) or folder.exists()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not left_of(folder) and not folder.exists(), GONE)
 
     assert left_of(folder) == []
     assert not folder.exists()

@@ -7,15 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from kube_upgrade.host.runner import host_environment
 from kube_upgrade.lab import proc
+from kube_upgrade.lab.machine import Machine
+from kube_upgrade.lab.machine_state import Fault
 from kube_upgrade.lab.runs import RECORD, Run
 from support import run_owner
 
+# What a login does with its session, and a reader in it.
+READER = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); print(flush=True); input()"
 WITHIN = 5.0  # seconds, the lab's promise
 
 
@@ -152,3 +158,52 @@ def test_closing_after_the_reaper_was_killed_cleans_up_too(base: Path) -> None:
         run.adopt(child.pid)
     assert child.wait() == -signal.SIGTERM
     assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("/bin/sh", "-c", '"$@"; exit $?', "job")], ids=["a command", "a job's shell"])
+def test_what_a_daemon_starts_in_its_own_way_ends_with_the_run(base: Path, words: tuple[str, ...]) -> None:
+    """As `upgraded` starts programs of its host: own session, small environment. This one hangs."""
+    with Run.open("lab", base=base) as run:
+        machine = a_machine(run)
+        machine.set_fault("rpm-ostree status", Fault(hang=600.0, times=None))
+        argv = [*words, str(machine.root / "usr/bin/rpm-ostree"), "status"]
+        child = subprocess.Popen(argv, env=host_environment(os.environ), start_new_session=True)
+        known = until(lambda: child.pid in {seen.pid for seen in proc.belonging({}, str(run.folder))})
+    try:
+        assert known
+        assert child.wait(WITHIN) != 0
+        assert not proc.belonging({}, str(run.folder))
+        assert not run.folder.exists()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def test_the_stand_ins_carry_the_mark_of_their_run(base: Path) -> None:
+    """Known by their environment, whatever their command line says."""
+    with Run.open("lab", base=base) as run:
+        machine = a_machine(run)
+        machine.set_fault("systemctl show", Fault(hang=600.0))
+        argv = [str(machine.root / "usr/bin/systemctl"), "show"]
+        with subprocess.Popen(argv, env={"PATH": "/usr/bin:/bin"}, start_new_session=True) as child:
+            marked = until(lambda: proc.marked(child.pid, str(run.folder)))
+            child.kill()
+    assert marked
+
+
+def test_a_person_who_looks_into_the_folder_from_a_terminal_is_left_alone(base: Path) -> None:
+    leader, follower = os.openpty()
+    with Run.open("lab", base=base, keep=True) as run:
+        argv = [sys.executable, "-c", READER, str(run.folder / "some.log")]
+        reader = subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+        os.read(leader, 1)
+    with reader:
+        assert reader.poll() is None
+        reader.kill()
+    os.close(leader)
+    os.close(follower)
+
+
+def a_machine(run: Run) -> Machine:
+    folder = run.folder / "nodes/w-1"
+    return Machine.create(folder, "w-1", image="r:v1", version="v1.36.3", digest="sha256:1", run=run.folder)

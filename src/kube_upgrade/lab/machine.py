@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -24,7 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kube_upgrade.lab import machine_state as rules
-from kube_upgrade.lab.machine_files import lay_out, link_booted, write_tree
+from kube_upgrade.lab import proc
+from kube_upgrade.lab.machine_files import lay_out, link_booted, start_stand_ins, write_tree
 from kube_upgrade.lab.machine_state import Fault, Refused, State, Transaction, Tree
 
 REBOOT = b"reboot"
@@ -51,10 +51,11 @@ class Machine:
         osname: str = "fedora-coreos",
         driver: str = "rpm-ostree",
         python: str = sys.executable,
+        run: Path | None = None,
     ) -> "Machine":
         """A node that has booted `image` (as rpm-ostree prints references), which brings Kubernetes `version`.
 
-        `driver` is rpm-ostree or bootc.
+        `driver` is rpm-ostree or bootc. Its programs carry the mark of the run in the folder `run`.
         """
         machine = cls(folder)
         tree = a_tree(osname, image, digest, version)
@@ -63,7 +64,8 @@ class Machine:
         state = State(
             name=name, osname=osname, control_plane=control_plane, trees=[tree], booted=tree.id, boot_id=boot_id
         )
-        lay_out(folder, machine_id, version if control_plane else None, python, driver)
+        start_stand_ins(folder, python, run)
+        lay_out(folder, machine_id, version if control_plane else None, driver)
         write_tree(folder, tree)
         machine._write(state)
         machine._started(state)
@@ -171,13 +173,8 @@ class Machine:
         self._restart(orderly=False)
 
     def end_processes(self) -> None:
-        """End what runs on this machine: every process that was given a path of its folder."""
-        mine = f"{self.folder.absolute()}/".encode()
-        for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()):
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if pid != os.getpid() and any((word + b"/").startswith(mine) for word in words):
-                    os.kill(pid, signal.SIGKILL)
+        """End what runs on this machine: every process that was given a path of its folder, and what those fork."""
+        proc.end_those_given(str(self.folder.absolute()))
 
     def unit_running(self, name: str) -> bool:
         """True while the process of a transient unit lives."""

@@ -1,9 +1,9 @@
 """The files of a simulated node: stand-ins under the names of the programs, deployment trees, static pod manifests."""
 
 import shlex
-import sys
 from pathlib import Path
 
+from kube_upgrade.lab import proc
 from kube_upgrade.lab.images import COMPONENTS, component_image
 from kube_upgrade.lab.machine_state import Tree
 from kube_upgrade.model.version import KubeVersion
@@ -23,7 +23,17 @@ _HOST_PROGRAMS = ("ostree", "systemctl", "systemd-run")
 _KUBELET_CONFIG = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: systemd\n"
 
 
-def lay_out(folder: Path, machine_id: str, control_plane: str | None, python: str, driver: str) -> None:
+def start_stand_ins(folder: Path, python: str, run: Path | None) -> None:
+    """How this machine's stand-ins are started: by this Python, under the mark of the run that they belong to.
+
+    Whoever starts them need not pass the mark on: the daemon gives programs of its host a small environment.
+    """
+    mark = f"export {proc.MARK}={shlex.quote(str(run))}\n" if run else ""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stand-in").write_text(f"{mark}exec {shlex.quote(python)} -I -m ")
+
+
+def lay_out(folder: Path, machine_id: str, control_plane: str | None, driver: str) -> None:
     """Folders, identity, host programs, and the static pods of a control plane at the version `control_plane`.
 
     `driver` is the program that changes the OS: rpm-ostree or bootc.
@@ -31,7 +41,6 @@ def lay_out(folder: Path, machine_id: str, control_plane: str | None, python: st
     root = folder / "root"
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
-    (folder / "python").write_text(python)
     (root / "etc/machine-id").write_text(f"{machine_id}\n")
     (root / "run/ostree-booted").touch()
     (root / "var/lib/kubelet/config.yaml").write_text(_KUBELET_CONFIG)
@@ -99,10 +108,9 @@ spec:
 
 
 def _stand_in(folder: Path, path: Path, program: str, *arguments: str) -> None:
-    python = (folder / "python").read_text() or sys.executable
     module = f"kube_upgrade.lab.standins.{program.replace('-', '_')}"
-    words = [python, "-I", "-m", module, "--machine", str(folder.absolute()), *arguments]
-    _executable(path, f'exec {shlex.join(words)} "$@"\n')
+    words = shlex.join([module, "--machine", str(folder.absolute()), *arguments])
+    _executable(path, f'{(folder / "stand-in").read_text()}{words} "$@"\n')
 
 
 def _executable(path: Path, script: str) -> None:

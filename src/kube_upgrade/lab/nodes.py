@@ -59,7 +59,15 @@ class Builder:
     def _node(self, name: str, version: str, digest: str, control_plane: bool) -> LabNode:
         image = f"ostree-unverified-registry:{self.stream}:{version}"
         folder = self.run.folder / "nodes" / name
-        machine = Machine.create(folder, name, image=image, version=version, digest=digest, control_plane=control_plane)
+        machine = Machine.create(
+            folder,
+            name,
+            image=image,
+            version=version,
+            digest=digest,
+            control_plane=control_plane,
+            run=self.run.folder,
+        )
         kubelet_port = free_port()
         addresses = Addresses(
             api_server=self.plane.url,

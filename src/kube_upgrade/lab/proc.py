@@ -2,7 +2,8 @@
 
 A pid alone names nobody: it is used again. A pid with its start time (field 22 of /proc/PID/stat, in clock ticks since
 boot, proc(5)) does, until the next boot. A run's processes also carry its folder in their environment, so
-a descendant that left its group, or whose starter died before it could tell of it, is still known.
+a descendant that left its group, or whose starter died before it could tell of it, is still known. What a node's daemon
+starts gets a small environment: it is known by its words, which name files of the run.
 """
 
 import os
@@ -26,6 +27,7 @@ class Seen:
     group: int
     started: int
     zombie: bool
+    terminal: bool = False  # it belongs to somebody's terminal
 
 
 def see(pid: int) -> Seen | None:
@@ -35,7 +37,13 @@ def see(pid: int) -> Seen | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name before may hold spaces and brackets
-    return Seen(pid=pid, group=int(fields[2]), started=int(fields[19]), zombie=fields[0] in (b"Z", b"X"))
+    return Seen(
+        pid=pid,
+        group=int(fields[2]),
+        started=int(fields[19]),
+        zombie=fields[0] in (b"Z", b"X"),
+        terminal=fields[4] != b"0",
+    )
 
 
 def alive(pid: int, started: int) -> bool:
@@ -60,18 +68,29 @@ def marked(pid: int, mark: str) -> bool:
     return f"{MARK}={mark}".encode() in environment.split(b"\0")
 
 
+def given(pid: int, folder: str) -> bool:
+    """True where a word of the process's command line is this folder, or a path below it."""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any((word + b"/").startswith(f"{folder}/".encode()) for word in words)
+
+
 def belonging(groups: Mapping[int, int], mark: str) -> list[Seen]:
-    """The living processes of a run: members of its groups, and whoever carries its mark; never the caller.
+    """The living processes of a run, never the caller: members of its groups, whoever carries its mark, and whoever was
+    given a path of its folder and has no terminal (who reads a log there is a person, and stays).
 
     `groups` maps a group's leader to its start time. A group counts only while its leader, dead or not, still holds the
     pid since that time: nobody else can be in it. Where the leader is gone, members are known by the mark.
     """
     proven = {pid for pid, started in groups.items() if (led := see(pid)) is not None and led.started == started}
-    return [
-        seen
-        for seen in everyone()
-        if not seen.zombie and seen.pid != os.getpid() and (seen.group in proven or marked(seen.pid, mark))
-    ]
+    others = (seen for seen in everyone() if not seen.zombie and seen.pid != os.getpid())
+    return [seen for seen in others if seen.group in proven or marked(seen.pid, mark) or _works_in(seen, mark)]
+
+
+def _works_in(seen: Seen, folder: str) -> bool:
+    return not seen.terminal and given(seen.pid, folder)
 
 
 def send(seen: Seen, number: signal.Signals) -> None:
@@ -98,13 +117,25 @@ def end(groups: Mapping[int, int], mark: str, *, grace: float = 2.0, patience: f
     def force(seen: Seen) -> None:
         send(seen, signal.SIGKILL)
 
-    return _repeat(groups, mark, grace, ask_once) and _repeat(groups, mark, patience, force)
+    def those() -> list[Seen]:
+        return belonging(groups, mark)
+
+    return _repeat(those, grace, ask_once) and _repeat(those, patience, force)
 
 
-def _repeat(groups: Mapping[int, int], mark: str, seconds: float, ask: Callable[[Seen], None]) -> list[Seen]:
-    """Ask all that belong, again and again (newly forked ones too), until none is left or the time is over."""
+def end_those_given(folder: str, *, patience: float = 2.0) -> list[Seen]:
+    """KILL whoever was given a path of this folder, but for the caller. Returns who is left."""
+
+    def those() -> list[Seen]:
+        return [seen for seen in everyone() if seen.pid != os.getpid() and not seen.zombie and given(seen.pid, folder)]
+
+    return _repeat(those, patience, lambda seen: send(seen, signal.SIGKILL))
+
+
+def _repeat(those: Callable[[], list[Seen]], seconds: float, ask: Callable[[Seen], None]) -> list[Seen]:
+    """Ask all of them, again and again (newly forked ones too), until none is left or the time is over."""
     deadline = time.monotonic() + seconds
-    while left := belonging(groups, mark):
+    while left := those():
         for seen in left:
             ask(seen)
         if time.monotonic() >= deadline:
