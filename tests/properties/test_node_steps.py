@@ -4,6 +4,7 @@ The rules themselves are asserted by support.node_world, where they would be bro
 reboot with other people's pods, no lock given back before the node is proven well or while it is untouched.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from kube_upgrade.model.host import Facts, HostRules
 from kube_upgrade.model.node import KubeadmRole, NodeStatus
 from kube_upgrade.telemetry import logs
 from support.builders import NEW, NOW, OLD
-from support.node_world import Faults, World, drive
+from support.node_world import NEXT, Faults, World, drive
 
 PATIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 few = st.integers(min_value=0, max_value=3)
@@ -37,6 +38,7 @@ def faults(draw: st.DrawFn) -> Faults:
         kubeadm=draw(few),
         cut_in_kubeadm=draw(st.integers(0, 1)),
         finalize=draw(st.integers(0, 2)),
+        finalize_hangs=draw(st.integers(0, 1)),
         no_reboot=draw(st.integers(0, 1)),
         power_cuts=draw(st.integers(0, 1)),
         busy=draw(few),
@@ -112,13 +114,95 @@ def test_an_image_that_does_not_boot_is_never_tried_twice_and_a_healthy_node_is_
 @given(worlds())
 def test_a_node_that_never_gets_well_keeps_its_lock(world: World) -> None:
     world.faults.never_ready = True
-    world.rules = HostRules(attempts=20, reboot_within=timedelta(minutes=2), verify_within=timedelta(minutes=30))
+    world.rules = HostRules(attempts=20, reboot_within=timedelta(minutes=2), verify_within=timedelta(minutes=8))
 
     ended = world.run(until=lambda: world.node.report.status is NodeStatus.ERROR and world.disk.boots > 1)
 
     assert ended, "\n".join([*world.log[-40:], str(world.saved)])
     world.run(until=lambda: False, turns=100)
     assert world.holder
+
+
+@PATIENT
+@given(worlds(), st.integers(0, 400), st.booleans(), st.booleans())
+def test_an_order_may_change_or_go_at_any_moment_of_a_node_that_does_not_get_well(
+    world: World, turns: int, goes: bool, never_ready: bool
+) -> None:
+    """Its lock comes back with a node that is well, and with no other; the new order is then carried out."""
+    world.faults.never_ready = never_ready
+    world.rules = HostRules(attempts=3, reboot_within=timedelta(minutes=2), verify_within=timedelta(minutes=5))
+    world.run(until=lambda: False, turns=turns)
+    world.write(order=None)
+    if not goes:
+        world.cluster_version = NEXT if world.cluster_version == NEW else world.cluster_version
+        role = KubeadmRole.APPLY if world.cluster_version != NEXT and world.control_plane else KubeadmRole.NODE
+        world.cluster_version = world.cluster_version if role is KubeadmRole.APPLY else NEXT
+        world.order(NEXT, role=role)
+    world.run(until=lambda: False, turns=150)
+    world.faults.never_ready = False
+    world.faults.kubeadm = world.faults.stage = world.faults.resolve = world.faults.finalize = 0
+    world.write(retry=NOW.isoformat(), ready=True)
+
+    ended = world.run(until=lambda: (goes or world.done) and not world.holder and world.saved.lock is None)
+
+    assert ended, "\n".join([*world.log[-40:], str(world.saved)])
+    if not goes:
+        assert world.disk.booted_tree.kubernetes == str(NEXT)
+
+
+@st.composite
+def idle_worlds(draw: st.DrawFn) -> World:
+    """Nothing is ordered; the running tag is rebuilt now and then, and looked up every ten minutes."""
+    world = World(
+        control_plane=draw(st.booleans()),
+        os_only=True,
+        faults=draw(faults()),
+        rules=HostRules(attempts=20, reboot_within=timedelta(minutes=2), verify_within=timedelta(hours=3)),
+        fuses=draw(st.lists(st.integers(1, 60), max_size=6)),
+    )
+    world.config = replace(world.config, check_interval=timedelta(minutes=10))
+    return world
+
+
+@PATIENT
+@given(idle_worlds())
+def test_without_a_plan_every_new_image_of_the_running_tag_is_found_and_booted(world: World) -> None:
+    for build in (2, 3):
+        world.rebuild(build)
+        assert world.run(until=lambda: world.current), "\n".join([*world.log[-40:], str(world.saved)])
+    assert world.node.report.status is None
+    boots = world.disk.boots
+    world.run(until=lambda: False, turns=50)
+    assert world.disk.boots == boots
+
+
+@PATIENT
+@given(idle_worlds(), st.sampled_from(["no", "past", "", "soon"]))
+def test_under_a_plan_an_os_update_is_only_staged_until_it_may_take_the_lock(world: World, word: str) -> None:
+    said = {"no": "no", "past": NOW.isoformat(), "": None, "soon": (NOW + timedelta(minutes=5)).isoformat()}[word]
+    world.write(config={"stream": "registry.test/fcos-k8s"}, os_updates=said)
+    new = world.rebuild(2)
+    world.run(until=lambda: False, turns=150)
+    if word != "soon":
+        assert not world.holder
+        assert world.disk.booted_tree.digest != new
+
+    world.write(os_updates=(world.now + timedelta(days=30)).isoformat())
+    assert world.run(until=lambda: world.current), "\n".join([*world.log[-40:], str(world.saved)])
+
+
+@PATIENT
+@given(idle_worlds(), st.integers(0, 400))
+def test_an_os_update_stands_back_for_an_order_and_neither_is_lost(world: World, turns: int) -> None:
+    """Whenever the order comes: what was begun ends, then the order, then the lock is given back."""
+    world.rebuild(2)
+    world.run(until=lambda: False, turns=turns)
+    if not world.control_plane:
+        world.cluster_version = NEW
+    world.order(role=KubeadmRole.APPLY if world.control_plane else KubeadmRole.NODE)
+
+    assert world.run(until=lambda: world.done), "\n".join([*world.log[-40:], str(world.saved)])
+    assert world.disk.booted_tree.kubernetes == str(NEW)
 
 
 @settings(max_examples=100, deadline=None)

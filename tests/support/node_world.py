@@ -37,6 +37,7 @@ MACHINE_ID = "dfd7882acda64c34aca76193c46f5d4e"
 REPOSITORY = "registry.test/fcos-k8s"
 PREFIX = "ostree-unverified-registry:"
 SECOND = timedelta(seconds=1)
+NEXT = KubeVersion.parse("v1.37.3")  # what an order may be changed to
 T = TypeVar("T")
 
 
@@ -58,6 +59,7 @@ class Faults:
     kubeadm: int = 0
     cut_in_kubeadm: int = 0  # the power goes while kubeadm runs
     finalize: int = 0
+    finalize_hangs: int = 0  # it is ended after its time; the reboot that it asked for comes, or not (no_reboot)
     no_reboot: int = 0  # finalize unlocks and says yes, and the host stays up
     power_cuts: int = 0  # the reboot is a power cut: what was staged is lost
     falls_back: bool = False
@@ -90,6 +92,7 @@ class World:
     )
     cluster_version: KubeVersion = OLD
     allow_no_lock: bool = False
+    os_only: bool = False  # nothing is ordered but what `order` says later; the running tag gets new images
 
     def __post_init__(self) -> None:
         tree = a_tree("fedora-coreos", f"{PREFIX}{REPOSITORY}:{OLD}", digest_of(OLD), str(OLD))
@@ -102,10 +105,10 @@ class World:
         self.kubelet_at: datetime = NOW  # from then on it reports this boot
         self.pods = [a_pod("web"), a_pod("daemon", owner=("DaemonSet", "net"))]
         self.holder = ""  # group whose slot we hold
-        self.touched = False  # kubeadm ran under this lock
+        self.touched = ""  # the version that kubeadm, or "os" where only a reboot, was begun for under this lock
         self.reboot_at: datetime | None = None
         self.job: MemoryJob | None = None
-        self.images: dict[str, str] = {str(OLD): digest_of(OLD), str(NEW): digest_of(NEW)}
+        self.images: dict[str, str] = {str(OLD): digest_of(OLD), str(NEW): digest_of(NEW), str(NEXT): digest_of(NEXT)}
         self.log: list[str] = []
         self.crashes = 0
         labels = {CONTROL_PLANE_LABEL: ""} if self.control_plane else {}
@@ -235,6 +238,18 @@ class World:
         version = str(int(self.node.resource_version) + 1)
         self.node = replace(self.node, **{"resource_version": version, **changed})  # type: ignore[arg-type]
 
+    def rebuild(self, build: int) -> str:
+        """The running tag names another image from now on; gives its digest."""
+        self.images[str(OLD)] = digest_of(OLD, build)
+        self.log.append(f"{self.clock_text}  the tag {OLD} is rebuilt")
+        return self.images[str(OLD)]
+
+    @property
+    def current(self) -> bool:
+        """True where the newest image of the running tag runs and the lock is given back."""
+        tag = self.disk.booted_tree.kubernetes
+        return self.disk.booted_tree.digest == self.images[tag] and not self.holder and self.saved.lock is None
+
     def order(self, version: KubeVersion = NEW, role: KubeadmRole | None = KubeadmRole.NODE, **more: object) -> None:
         """The controller orders."""
         order = Order(version=version, kubeadm=role, **more)  # type: ignore[arg-type]
@@ -255,6 +270,7 @@ class World:
         ):  # fmt: skip
             text = f"{wanted.status or '-'}/{wanted.phase}" + (f": {wanted.message}" if wanted.message else "")
             self.log.append(f"{self.clock_text}  says {text}")
+        assert not self.os_only or self.node.order or wanted.status is None, "an OS update touched `status`"
         if wanted.status is NodeStatus.COMPLETED and self.node.report.status is not NodeStatus.COMPLETED:
             assert self.proven, "reported completed without proof"
         self.write(report=wanted)
@@ -283,7 +299,9 @@ class World:
             cluster_version=self.cluster_version if up else None,
             pods=(*self.pods, *self.mirror_pods()) if up else None,
             kubeadm_job=self.job.seen if self.job else None,
-            kubeadms=tuple(Kubeadm(path=f"/{t.id}/kubeadm", version=KubeVersion.parse(t.kubernetes)) for t in here),
+            kubeadms=tuple(
+                Kubeadm(path=f"/{t.kubernetes}/kubeadm", version=KubeVersion.parse(t.kubernetes)) for t in here
+            ),
             kubelet_server="https://127.0.0.1:6443",
             kubelet_server_local=True,
             health=Health(kubelet=True, api_server=up if self.control_plane else None),
@@ -309,6 +327,14 @@ class World:
         return [pod for pod in self.pods if pod.owner is None]
 
     @property
+    def os_held(self) -> bool:
+        """True where the plan does not let an OS update take the lock, and nothing else is ordered."""
+        word = self.node.os_updates
+        if self.node.order is not None:
+            return False
+        return bool(self.node.config) if word is None else word == "no" or self.now >= datetime.fromisoformat(word)
+
+    @property
     def empty(self) -> bool:
         """True where the node may be taken down."""
         return not self.foreign_pods or self.faults.no_other_node or not self.rules.wait_for_pods
@@ -320,6 +346,13 @@ class World:
         booted = self.disk.booted_tree.kubernetes == str(order)
         reported = self.node.boot_id == self.disk.boot_id and self.node.kubelet == order and self.node.ready
         return booted and reported and (not self.control_plane or self.static == order)
+
+    @property
+    def may_release(self) -> bool:
+        """True where nothing was begun, or what was begun is wanted no more and the node is well."""
+        order = str(self.node.order.version) if self.node.order else ""
+        well = self.node.boot_id == self.disk.boot_id and self.node.ready and self.reboot_at is None
+        return not self.touched or (well and self.touched != order)
 
     @property
     def done(self) -> bool:
@@ -343,7 +376,7 @@ class World:
     async def etcd_snapshot(self) -> str:
         """etcd on this node."""
         self.burn()
-        assert self.cluster_version != NEW, "a snapshot of an upgraded cluster is no way back"
+        assert self.cluster_version == OLD, "a snapshot of an upgraded cluster is no way back"
         self.log.append(f"{self.clock_text}  → etcd is saved")
         return "/var/lib/kube-upgraded/etcd/1.db"
 
@@ -423,8 +456,11 @@ class MemoryOs:
         assert world.holder or world.allow_no_lock, "rebooted without the lock"
         assert world.reboot_at is None, "asked for a reboot that is on its way"
         assert world.empty, f"rebooted with {[pod.key for pod in world.foreign_pods]}"
-        order = world.node.order
-        assert order is None or not world.control_plane or world.static == order.version, "rebooted before kubeadm"
+        held = world.os_only and world.os_held and not world.touched  # from the first request on it finishes
+        assert not held, "an OS update rebooted although it may not"
+        staged = world.disk.staged
+        done = not world.control_plane or staged is None or str(world.static) == staged.kubernetes
+        assert done, "rebooted before kubeadm"
         if world.faults.finalize > 0:
             world.faults.finalize -= 1
             raise OsError(OsProblem.INHIBITED, "a block inhibitor is held")
@@ -432,6 +468,7 @@ class MemoryOs:
             disk.unlock_to_finalize(world.disk, digest, allow_unlocked=allow_unlocked)
         except disk.Refused as refused:
             raise OsError(OsProblem.COMMAND_FAILED, str(refused)) from refused
+        world.touched = world.touched or "os"
         if world.faults.no_reboot > 0:
             world.faults.no_reboot -= 1
             world.log.append(f"{world.clock_text}  → a reboot is asked for; none comes")
@@ -439,6 +476,9 @@ class MemoryOs:
             world.reboot_at = world.now + 5 * SECOND
             world.log.append(f"{world.clock_text}  → a reboot is asked for")
         world.burn()
+        if world.faults.finalize_hangs > 0:
+            world.faults.finalize_hangs -= 1
+            raise OsError(OsProblem.TIMED_OUT, "rpm-ostree did not end within 120 s")
 
     async def lock_finalization(self) -> None:
         self._world.burn()
@@ -479,7 +519,7 @@ class MemoryKubeadm:
         self.binary = binary
 
     async def version(self) -> KubeVersion:
-        return NEW
+        return KubeVersion.parse(self.binary.parts[1])
 
     async def upgrade_apply(self, version: KubeVersion, key: str) -> Completed:
         assert self._world.control_plane, "apply on a worker"
@@ -509,7 +549,7 @@ class MemoryKubeadm:
 
     async def images_pull(self, config: Path, cri_socket: str) -> Completed:
         self._world.burn()
-        assert not self._world.holder, "pulled images with the node out of service"
+        assert not self._world.holder or self._world.touched, "pulled images with the node out of service"
         return Completed(argv=(), code=0, out="", err="", seconds=1)
 
     async def _upgrade(self, version: KubeVersion, role: KubeadmRole, key: str) -> Completed:
@@ -517,7 +557,7 @@ class MemoryKubeadm:
         assert world.holder, "kubeadm without the lock"
         assert world.empty, f"kubeadm with {[pod.key for pod in world.foreign_pods]}"
         assert world.job is None or world.job.code is not None, "two kubeadms at once"
-        world.touched = True
+        world.touched = str(version)
         world.burn()
         fails = world.faults.kubeadm > 0
         world.faults.kubeadm -= fails
@@ -544,6 +584,7 @@ class MemoryLock:
             return Refused("all_slots_full", "held by w-2", 423)
         if not world.holder:
             assert world.disk.staged is not None, "asked for the lock with nothing staged"
+            assert not (world.os_only and world.os_held), "an OS update took the lock although it may not"
             world.log.append(f"{world.clock_text}  → lock granted, node drained")
         world.holder = self._group
         if world.faults.drains and not world.faults.no_other_node:
@@ -558,12 +599,12 @@ class MemoryLock:
             world.faults.lock_away -= 1
             return Refused("unreachable", "no answer", 0)
         fell_back = world.node.boot_id == world.disk.boot_id and world.node.ready and world.faults.falls_back
-        assert world.proven or not world.touched or fell_back, "lock given back by a node that is not proven well"
+        assert world.proven or world.may_release or fell_back, "lock given back by a node that is not proven well"
         staged = world.disk.staged
         assert staged is None or world.disk.locked, "released with an unlocked image staged"
         if world.holder:
             world.log.append(f"{world.clock_text}  → lock released")
-        world.holder, world.touched = "", False
+        world.holder, world.touched = "", ""
         if not world.foreign_pods:
             world.pods.append(a_pod("web"))
         world.burn()

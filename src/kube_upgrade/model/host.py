@@ -18,6 +18,7 @@ class GoalKind(StrEnum):
     KUBERNETES = "kubernetes"  # ordered: the whole way, with kubeadm
     OS = "os"  # a new digest of the running tag: the same way without kubeadm
     PREFETCH = "prefetch"  # only fetched, while the node is in service
+    HEALTH = "health"  # none is wanted any more, but something was begun under the lock: the node must be well again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,8 @@ class LockFact:
     """A slot that the lock server may count as ours: from before the first request until a release was confirmed.
 
     Url and group are those it was asked under, whatever the config says by now; both empty where no record was found
-    (a lost state file) and a release must make sure. `again` is when to ask next after a refusal.
+    (a lost state file) and a release must make sure; then it counts as touched. `again` is when to ask next after a
+    refusal.
     """
 
     asked: datetime
@@ -62,6 +64,7 @@ class LockFact:
     no_other_node: bool = False
     answer: str = ""
     again: datetime | None = None
+    touched: bool = False  # kubeadm or a reboot was begun under it: it goes back only when the node is proven well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

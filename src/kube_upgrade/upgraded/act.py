@@ -196,7 +196,8 @@ class Actor:
         """Written down first: if this process dies, the server may still count us."""
         begun = self._ports.clock()
         granted = facts.lock.granted if facts.lock else None
-        asked = LockFact(asked=begun, url=step.url, group=step.group, granted=granted)
+        touched = facts.lock is not None and facts.lock.touched
+        asked = LockFact(asked=begun, url=step.url, group=step.group, granted=granted, touched=touched)
         if granted and facts.lock:
             asked = replace(asked, no_other_node=facts.lock.no_other_node)
         self._state.save(replace(facts, lock=asked))
@@ -239,7 +240,7 @@ class Actor:
 
     async def _kubeadm(self, step: RunKubeadm, facts: Facts) -> None:
         run = KubeadmRun(version=step.version, role=step.role, started=self._ports.clock())
-        self._state.save(replace(facts, kubeadm=run))
+        self._state.save(replace(_touched(facts), kubeadm=run))
         driver = self._ports.kubeadm(step.kubeadm)
         call = driver.upgrade_apply if step.role is KubeadmRole.APPLY else driver.upgrade_node
         await self._kubeadm_end(call(step.version, run.key), facts, run)
@@ -255,26 +256,33 @@ class Actor:
             await call
 
     async def _kubeadm_end(self, call: Awaitable[Completed], facts: Facts, run: KubeadmRun) -> None:
+        """`facts` are those from before the run; one that did not begin leaves them as they were."""
         try:
             done = await call
         except KubeadmError as error:
+            if error.kind in _UNTOUCHED:
+                return self._failed(facts, "kubeadm", error.kind, error.message)
             ended = replace(run, ended=self._ports.clock(), code=-1 if error.code is None else error.code)
-            kept = facts.kubeadm if error.kind in _UNTOUCHED else ended
-            return self._failed(replace(facts, kubeadm=kept), "kubeadm", error.kind, error.message)
+            return self._failed(replace(_touched(facts), kubeadm=ended), "kubeadm", error.kind, error.message)
         ended = replace(run, ended=self._ports.clock(), code=done.code)
-        self._state.save(replace(facts, kubeadm=ended).passed("kubeadm"))
+        self._state.save(replace(_touched(facts), kubeadm=ended).passed("kubeadm"))
         return None
 
     async def _reboot(self, step: Reboot, seen: HostSnapshot, facts: Facts) -> None:
-        """A reboot that was asked for before and did not lead here has failed; each is written down first."""
+        """A reboot that was asked for before and did not lead here has failed; each is written down first.
+
+        One that the host refused has not begun: the facts are what they were. Of a call that hung nobody knows.
+        """
         now = self._ports.clock()
         asked = RebootFact(digest=step.digest, boot_id=seen.boot_id, asked=now)
         again = facts.failed("reboot", now, Why.NO_REBOOT, "the last reboot did not lead into the image")
-        self._state.save(replace(again if facts.reboot else facts, reboot=asked))
+        begun = replace(_touched(again if facts.reboot else facts), reboot=asked)
+        self._state.save(begun)
         try:
             await self._ports.os.finalize(step.digest, allow_unlocked=step.allow_unlocked)
         except OsError as error:
-            self._failed(facts, "reboot", error.kind, error.message)
+            known = begun if error.kind is OsProblem.TIMED_OUT else facts
+            self._failed(known, "reboot", error.kind, error.message)
 
     async def _release(self, step: ReleaseLock, facts: Facts) -> None:
         try:
@@ -289,3 +297,8 @@ class Actor:
 
     def _failed(self, facts: Facts, step: str, reason: str, message: str) -> None:
         self._state.save(facts.failed(step, self._ports.clock(), reason, message))
+
+
+def _touched(facts: Facts) -> Facts:
+    """From here on the lock goes back only when the node is proven well."""
+    return replace(facts, lock=replace(facts.lock, touched=True)) if facts.lock else facts

@@ -36,7 +36,7 @@ class StateFile:
         An unreadable file is kept as state.json.bad. Raises OSError where the folder cannot be used.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lost = Facts(lock=LockFact(asked=now))
+        lost = Facts(lock=LockFact(asked=now, touched=True))
         try:
             raw = json.loads(path.read_text())
             facts = read_facts(raw)
@@ -125,6 +125,7 @@ def _write_lock(lock: LockFact) -> dict[str, Any]:
         "noOtherNode": lock.no_other_node,
         "answer": lock.answer,
         "again": _text(lock.again),
+        "touched": lock.touched,
     }
 
 
@@ -137,6 +138,7 @@ def _read_lock(raw: Mapping[str, Any]) -> LockFact:
         no_other_node=raw.get("noOtherNode", False),
         answer=raw.get("answer", ""),
         again=_maybe(raw.get("again"), _moment),
+        touched=bool(raw.get("touched", False)),
     )
 
 

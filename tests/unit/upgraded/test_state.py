@@ -29,7 +29,8 @@ all_facts = st.builds(
     etcd_snapshot=texts,
     lock=st.none()
     | st.builds(
-        LockFact, asked=moments, url=texts, group=texts, granted=st.none() | moments, again=st.none() | moments
+        LockFact, asked=moments, url=texts, group=texts, granted=st.none() | moments, again=st.none() | moments,
+        touched=st.booleans(),
     ),
     kubeadm=st.none()
     | st.builds(
@@ -51,7 +52,7 @@ def test_facts_survive_the_way_to_disk_and_back(facts: Facts) -> None:
 
 
 def test_a_new_node_asks_for_a_release_to_be_sure(tmp_path: Path) -> None:
-    assert StateFile.load(tmp_path / "s" / "state.json", NOW).facts == Facts(lock=LockFact(asked=NOW))
+    assert StateFile.load(tmp_path / "s" / "state.json", NOW).facts == Facts(lock=LockFact(asked=NOW, touched=True))
 
 
 def test_saved_facts_are_found_by_the_next_process(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ class Case:
         return self.locked and (touched or self.facts.reboot is not None)
 
     @property
+    def touched(self) -> bool:
+        """True where something was begun under the lock, for this goal or for an earlier one."""
+        return self.facts.lock is not None and self.facts.lock.touched
+
+    @property
     def bad(self) -> bool:
         """True where the host fell back from the wanted image, and nobody has made it run since."""
         return self.facts.digest in self.facts.bad_digests and not self.wanted_booted

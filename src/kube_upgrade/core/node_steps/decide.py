@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kube_upgrade.core.node_steps import finish, kubeadm, lock, reboot, stage, verdict, verify
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.goal import choose, next_check
-from kube_upgrade.model.host import HostSnapshot
+from kube_upgrade.model.host import GoalKind, HostSnapshot
 from kube_upgrade.model.step import AcceptRetry, Idle, Step, Wait, Why
 
 QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
@@ -43,6 +43,8 @@ def decide(seen: HostSnapshot) -> Step:
     case = choose(seen)
     if case is None:
         return finish.loose_ends(seen) or Idle(until=next_check(seen))
+    if case.goal.kind is GoalKind.HEALTH:
+        return finish.well_again(case)
     answers = (question(case) for question in QUESTIONS)
     return next((step for step in answers if step is not None), Idle(until=next_check(seen)))
 

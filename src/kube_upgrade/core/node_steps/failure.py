@@ -36,12 +36,17 @@ def give_up(case: Case, reason: str, message: str, until: datetime | None = None
         return catch
     if not case.committed and (release := returned(case, message)):
         return release
-    kept = " (lock and cordon are kept)" if case.committed else ""
+    kept = " (lock and cordon are kept)" if case.committed or case.touched else ""
     return Failed(reason=reason, message=message + kept, until=until)
 
 
 def returned(case: Case, message: str) -> Step | None:
-    """The way back of a lock that is or may be held, for a goal that is not reached. None where there is none."""
+    """The way back of a lock that is or may be held, for a goal that is not reached. None where there is none.
+
+    A lock under which something was begun stays: whoever wants it back makes the node well first.
+    """
+    if case.touched:
+        return None
     return resting(case.seen, give_back(case.seen, case.facts, message=message))
 
 

@@ -3,9 +3,10 @@
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import resting, returned
 from kube_upgrade.core.node_steps.release import give_back, relock
+from kube_upgrade.core.node_steps.verify import verify
 from kube_upgrade.model.host import HostSnapshot
 from kube_upgrade.model.node import NodeStatus
-from kube_upgrade.model.step import ReportCompleted, Step, Wait, Why
+from kube_upgrade.model.step import Idle, ReportCompleted, Step, Wait, Why
 
 
 def complete(case: Case) -> Step | None:
@@ -41,6 +42,11 @@ def lock_without_use(case: Case) -> Step | None:
     if lock is None or case.committed or case.wanted_booted or case.wanted_staged or (case.ordered and not lock.url):
         return None
     return returned(case, "nothing is staged for it")
+
+
+def well_again(case: Case) -> Step:
+    """Nothing is wanted any more, but something was begun under the lock: it goes back when the node is well."""
+    return relock(case.seen, case.facts) or verify(case) or release(case) or Idle()
 
 
 def loose_ends(seen: HostSnapshot) -> Step | None:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.pace import spread
+from kube_upgrade.core.node_steps.release import give_back
 from kube_upgrade.model.host import Facts, Goal, GoalKind, HostSnapshot
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.version import BadVersion, KubeVersion
@@ -17,12 +18,14 @@ def choose(seen: HostSnapshot) -> Case | None:
         _under_way(seen)
         or _ordered(seen, seen.node)
         or _begun(seen)
+        or _well_again(seen)
         or _prefetch(seen, seen.node)
         or _os_update(seen, seen.node)
     )
     if goal is None:
         return None
-    return Case(seen=seen, goal=goal, facts=seen.facts.for_goal(goal), node=seen.node)
+    facts = seen.facts if goal.kind is GoalKind.HEALTH else seen.facts.for_goal(goal)
+    return Case(seen=seen, goal=goal, facts=facts, node=seen.node)
 
 
 def facts_of(seen: HostSnapshot) -> Facts:
@@ -72,6 +75,15 @@ def _begun(seen: HostSnapshot) -> Goal | None:
         return None
     role = run.role if run is not None and touched else None
     return Goal(kind=facts.kind, repository=facts.repository, tag=facts.target, version=version, kubeadm=role)
+
+
+def _well_again(seen: HostSnapshot) -> Goal | None:
+    """What runs, as it is, where something was begun under a lock that can be given back."""
+    lock = seen.facts.lock
+    if lock is None or not lock.touched or give_back(seen, seen.facts) is None:
+        return None
+    image = seen.booted.image if seen.booted else None
+    return Goal(kind=GoalKind.HEALTH, repository=image.repository if image else "", tag=image.tag if image else "")
 
 
 def _prefetch(seen: HostSnapshot, node: Node) -> Goal | None:

@@ -3,7 +3,8 @@
 from enum import StrEnum
 
 from kube_upgrade.core.node_steps.case import Case
-from kube_upgrade.core.node_steps.failure import attempt, give_up, returned
+from kube_upgrade.core.node_steps.failure import attempt, give_up, resting
+from kube_upgrade.core.node_steps.release import give_back
 from kube_upgrade.core.node_steps.verify import lacking, settled
 from kube_upgrade.model.step import CleanUp, MarkBad, Step, Why
 
@@ -41,8 +42,10 @@ def fell_back(case: Case) -> Step | None:
     if os is not None and os.failed_boot(digest):
         return attempt(case, "cleanup", CleanUp())
     message = f"{case.facts.bad_digests[digest]}; it is not tried again"
-    if case.committed and settled(case) and (release := returned(case, message)):
-        return release
+    if case.committed and settled(case):
+        return resting(case.seen, give_back(case.seen, case.facts, message=message)) or give_up(
+            case, Why.BAD_IMAGE, message
+        )
     if case.committed:
         wrong = ", ".join(lacking(case)) or "settling"
         return give_up(case, Why.BAD_IMAGE, f"{message}; {wrong}", case.now + case.seen.rules.poll)

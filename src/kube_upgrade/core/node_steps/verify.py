@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.goal import choose
-from kube_upgrade.model.host import HostSnapshot, Streak
+from kube_upgrade.model.host import GoalKind, HostSnapshot, Streak
 from kube_upgrade.model.pod import Pod
 from kube_upgrade.model.step import Failed, Step, Wait, Why
 from kube_upgrade.model.version import BadVersion, KubeVersion
@@ -14,17 +14,21 @@ STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def lacking(case: Case) -> tuple[str, ...]:
-    """What is not yet proven, in words, in the order in which it usually comes. A bad image asks only for health."""
+    """What is not yet proven, in words, in the order in which it usually comes.
+
+    A bad image, and one that nobody wants, ask only for health.
+    """
     return (*_from_the_node(case), *_from_localhost(case), *(_static_pods(case) if case.seen.control_plane else ()))
 
 
 def _from_the_node(case: Case) -> tuple[str, ...]:
     node, seen, version = case.node, case.seen, case.goal.version
-    old_boot = case.facts.reboot is not None and case.facts.reboot.boot_id == seen.boot_id and not case.bad
-    old_kubelet = case.ordered and not case.bad and node.kubelet != version
+    only_health = case.bad or case.goal.kind is GoalKind.HEALTH
+    old_boot = case.facts.reboot is not None and case.facts.reboot.boot_id == seen.boot_id and not only_health
+    old_kubelet = case.ordered and not only_health and node.kubelet != version
     wrong = {
         "not rebooted": old_boot,
-        f"{case.goal.reference} is not booted": not case.bad and not case.wanted_booted,
+        f"{case.goal.reference} is not booted": not only_health and not case.wanted_booted,
         "the API server does not answer": not seen.api_reachable,
         "the Node object shows an older boot": node.boot_id != seen.boot_id,
         f"the kubelet reports {node.kubelet}": old_kubelet,
