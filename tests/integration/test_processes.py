@@ -1,5 +1,6 @@
 """A process of a run is waited for with a reason, and a taken port is tried again elsewhere."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,21 @@ def test_ports_are_below_those_of_outgoing_connections() -> None:
     assert free_port() in PORTS
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert PORTS.stop <= lowest
+
+
+def test_a_ports_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"kube-upgrade-{os.getuid()}-ports").symlink_to(tmp_path / "elsewhere")
+    ask = "from kube_upgrade.lab.processes import free_port; free_port()"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "-ports is no directory" in done.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_port_is_given_to_one_caller_only_also_among_processes() -> None:

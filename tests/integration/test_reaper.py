@@ -17,7 +17,7 @@ from kube_upgrade.host.runner import host_environment
 from kube_upgrade.lab import proc
 from kube_upgrade.lab.machine import Machine
 from kube_upgrade.lab.machine_state import Fault
-from kube_upgrade.lab.runs import RECORD, Run
+from kube_upgrade.lab.runs import RECORD, Run, RunError
 from support import run_owner
 
 # What a login does with its session, and a reader in it.
@@ -122,8 +122,9 @@ def test_a_pid_that_is_used_again_is_never_hit(base: Path, foreigner: int) -> No
     """A record that names the foreigner's pid with an earlier start time, as after a reuse."""
     seen = proc.see(foreigner)
     assert seen is not None
+    base.mkdir(mode=0o700)
     left = base / "left-123456"
-    left.mkdir(parents=True)
+    left.mkdir()
     entries = [{who: [foreigner, seen.started - 1]} for who in ("owner", "reaper", "group")]
     (left / RECORD).write_text("\n".join(json.dumps(entry) for entry in entries))
     with Run.open("next", base=base) as run:
@@ -132,12 +133,83 @@ def test_a_pid_that_is_used_again_is_never_hit(base: Path, foreigner: int) -> No
 
 
 def test_a_folder_without_a_whole_record_is_swept_and_hits_nobody(base: Path, foreigner: int) -> None:
+    base.mkdir(mode=0o700)
     left = base / "left-123456"
-    left.mkdir(parents=True)
+    left.mkdir()
     (left / RECORD).write_text(f'{{"group": [{foreigner}')
     with Run.open("next", base=base) as run:
         assert run.swept == [left]
     assert proc.see(foreigner) is not None
+
+
+@pytest.mark.parametrize("name", ["notes", "left-123456", "left-123456.old"])
+def test_a_folder_that_no_run_left_is_not_swept(base: Path, name: str) -> None:
+    """Without a record only an empty folder under a run's name, with a run's mode, is one: its owner died early."""
+    base.mkdir(mode=0o700)
+    (base / name).mkdir(mode=0o700)
+    (base / name / "thesis.tex").touch()
+    with Run.open("next", base=base) as run:
+        assert run.swept == []
+    assert (base / name / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(("mode", "stays"), [(0o700, False), (0o755, True)])
+def test_an_empty_folder_of_a_run_that_died_early_is_swept(base: Path, mode: int, stays: bool) -> None:
+    base.mkdir(mode=0o700)
+    (base / "left-123456").mkdir()
+    (base / "left-123456").chmod(mode)
+    with Run.open("next", base=base):
+        pass
+    assert (base / "left-123456").exists() == stays
+
+
+def test_a_link_among_the_runs_is_neither_followed_nor_removed(base: Path, tmp_path: Path) -> None:
+    base.mkdir(mode=0o700)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / RECORD).write_text('{"owner": [1, 1]}')
+    (base / "left-123456").symlink_to(precious)
+    with Run.open("next", base=base) as run:
+        assert run.swept == []
+    assert (base / "left-123456").is_symlink()
+    assert (precious / RECORD).exists()
+
+
+@pytest.mark.parametrize("dangling", [True, False])
+def test_a_runs_directory_that_is_a_link_is_refused(base: Path, tmp_path: Path, dangling: bool) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if not dangling:
+        elsewhere.mkdir()
+    base.symlink_to(elsewhere)
+    with pytest.raises(RunError, match=f"{base} is no directory.*TMPDIR"):
+        Run.open("next", base=base)
+    assert dangling or list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_runs_directory_that_others_may_write_is_refused(base: Path, mode: int) -> None:
+    base.mkdir()
+    base.chmod(mode)
+    with pytest.raises(RunError, match=f"others may write in {base}.*chmod"):
+        Run.open("next", base=base)
+
+
+def test_a_removal_that_was_cut_off_is_finished_by_the_next_run(base: Path) -> None:
+    """The record goes last: what is left of a folder is still known as a run's."""
+    base.mkdir(mode=0o700)
+    left = base / "left-123456"
+    (left / "nodes").mkdir(parents=True)
+    (left / RECORD).touch()
+    for number in range(4000):
+        (left / "nodes" / str(number)).touch()
+    script = "import sys; from pathlib import Path; from kube_upgrade.lab.runs import remove; remove(Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", script, str(left)]) as remover:
+        assert until(lambda: len(os.listdir(left / "nodes")) < 4000, 20)
+        remover.kill()
+    assert left.exists(), "4000 files take longer than one look"
+    with Run.open("next", base=base) as run:
+        assert run.swept == [left]
+    assert not left.exists()
 
 
 def test_a_kept_folder_stays_and_its_processes_do_not(base: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kube_upgrade.lab.runs import Run, runs_directory
+from kube_upgrade.lab.runs import Run, own_directory, runs_directory
 
 PORTS = range(20_000, 32_000)  # below Linux's ephemeral range: no outgoing connection takes a port while we restart
 LOOK = 0.05  # seconds between two probes
@@ -31,7 +31,8 @@ class PortTaken(StartFailed):
 def free_port() -> int:
     """A loopback port that nobody listens on right now, and that no other call of this user's programs was given.
 
-    It stays ours until this process ends. A stranger may be faster: start through `on_free_ports`.
+    It stays ours until this process ends. A stranger may be faster: start through `on_free_ports`. Raises StartFailed,
+    or RunError where the folder of the reservations is not ours.
     """
     for port in random.sample(PORTS, 200):
         if not _reserved(port):
@@ -44,8 +45,7 @@ def free_port() -> int:
 
 def _reserved(port: int) -> bool:
     """Take the port's lock file for the life of this process; False where someone has it, perhaps ourselves."""
-    folder = runs_directory().with_name(f"{runs_directory().name}-ports")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = own_directory(runs_directory().with_name(f"{runs_directory().name}-ports"))
     file = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

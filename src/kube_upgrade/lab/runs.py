@@ -6,14 +6,17 @@
 
 Whatever way the owner ends, kill -9 included, the reaper (reaper.py) ends those process groups and removes the folder.
 What a killed reaper left is swept by the next `Run.open`. Folders lie in one private directory per user,
-`$TMPDIR/kube-upgrade-UID` (short: unix sockets inside allow 107 bytes of path).
+`$TMPDIR/kube-upgrade-UID` (short: unix sockets inside allow 107 bytes of path). Since $TMPDIR is everybody's, that
+directory must be a real one, ours and closed to others, and only what looks like a run's folder is ever removed.
 """
 
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,7 @@ from typing import Self
 from kube_upgrade.lab import proc
 
 RECORD = "run.jsonl"  # one JSON object a line: {"owner"|"reaper"|"group": [pid, started]} or {"keep": true}
+NAME = re.compile(r".+-[0-9a-f]{6}")  # of a run's folder
 REAPER_PATIENCE = 10.0  # seconds an orderly close waits for the reaper, which needs at most 5
 
 
@@ -71,8 +75,24 @@ def reap(folder: Path, record: Record) -> list[proc.Seen]:
     """End what belongs to the run in `folder` and remove the folder, unless it is kept. Returns who would not end."""
     left = proc.end(record.groups, str(folder))
     if not record.keep:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
     return left
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's folder, the record last: a removal that is cut off leaves what the next sweep still knows."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.name != RECORD:
+                _remove_entry(entry)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_entry(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def runs_directory() -> Path:
@@ -80,10 +100,36 @@ def runs_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"kube-upgrade-{os.getuid()}"
 
 
+def own_directory(path: Path) -> Path:
+    """The directory at `path`, made where it is missing. Raises RunError unless it is ours alone to write in."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    found = path.lstat()
+    advice = "set TMPDIR to a directory of your own"
+    if not stat.S_ISDIR(found.st_mode):
+        raise RunError(f"{path} is no directory, or a link to one: remove it, or {advice}")
+    if found.st_uid != os.getuid():
+        raise RunError(f"{path} belongs to user {found.st_uid}, not to you: {advice}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RunError(f"others may write in {path}: `chmod 700` it where you trust what is in it, or {advice}")
+    return path
+
+
+def _of_a_run(entry: Path) -> bool:
+    """True for a folder that a run made: its name, our own, with a record, or empty since its owner died early."""
+    found = entry.lstat()
+    if not (NAME.fullmatch(entry.name) and stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()):
+        return False
+    record = entry / RECORD
+    if os.path.lexists(record):
+        return stat.S_ISREG(record.lstat().st_mode)
+    return stat.S_IMODE(found.st_mode) == 0o700 and not any(entry.iterdir())
+
+
 def sweep(base: Path) -> list[Path]:
     """Reap every run whose owner and reaper are both dead. Returns their folders. The caller holds the lock."""
     swept = []
-    for folder in sorted(entry for entry in base.iterdir() if entry.is_dir()):
+    for folder in sorted(entry for entry in base.iterdir() if _of_a_run(entry)):
         record = Record.read(folder)
         if not record.watched and not (record.keep and not proc.belonging(record.groups, str(folder))):
             reap(folder, record)
@@ -196,10 +242,6 @@ def _start_reaper(folder: Path) -> subprocess.Popen[bytes]:
 @contextmanager
 def _locked(base: Path) -> Iterator[None]:
     """Hold the user's runs directory for one: nobody sweeps a folder whose record is still being written."""
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owner = base.stat().st_uid
-    if owner != os.getuid():
-        raise RunError(f"{base} belongs to user {owner}, not to you: set TMPDIR to a directory of your own")
-    with (base / ".lock").open("w") as lock:
+    with (own_directory(base) / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
