@@ -13,7 +13,6 @@ from kube_upgrade.lab.judge import judge, unproven
 from kube_upgrade.lab.node import peak_rss
 from kube_upgrade.lab.objects import plan_object
 from kube_upgrade.lab.outcome import Outcome
-from kube_upgrade.lab.programs import NAMESPACE
 from kube_upgrade.lab.scenario import BadScenario, Event, Moment
 from kube_upgrade.lab.times import node_times
 from kube_upgrade.lab.view import phase, view
@@ -169,7 +168,5 @@ def memory(lab: Lab) -> dict[str, float]:
 
 
 def refusals(lab: Lab) -> list[audit.Refusal]:
-    """Calls that were forbidden to our service accounts."""
-    lines = (lab.plane.folder / "audit.log").read_bytes().splitlines()
-    ours = f"system:serviceaccount:{NAMESPACE}:"
-    return [refusal for refusal in audit.refusals(lines) if refusal.user.startswith(ours)]
+    """Calls that were forbidden to our service accounts and to the nodes: nobody else is in the log."""
+    return list(audit.refusals((lab.plane.folder / "audit.log").read_bytes().splitlines()))
