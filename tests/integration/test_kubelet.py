@@ -148,3 +148,18 @@ async def test_a_changed_manifest_is_another_mirror_pod_with_the_new_image(scene
     assert after.mirror
     assert before.uid != after.uid
     assert dict(after.labels) == {"component": component, "tier": "control-plane"}
+
+
+async def test_a_mirror_pod_that_somebody_deletes_comes_back(scene: Scene) -> None:
+    """As with a real kubelet: the static pod runs on, so the API shows it again."""
+    component, name = "kube-scheduler", f"kube-scheduler-{scene.boot.name}"
+    (scene.manifests / f"{component}.yaml").write_text(manifest(component, component_image(component, OLD)))
+    async with scene.running():
+        before = await scene.pod("kube-system", name, lambda seen: seen is not None and seen.ready)
+        assert before is not None
+        await scene.admin.delete(paths.pod("kube-system", name))
+        after = await scene.pod(
+            "kube-system", name, lambda seen: seen is not None and seen.ready and seen.uid != before.uid
+        )
+    assert after is not None
+    assert after.images == before.images

@@ -68,8 +68,9 @@ class Kubelet:
         async with probe:
             uid = await self._persist("register", self._register)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pods().run())
-                group.create_task(self._static_pods(uid).run())
+                static_pods = self._static_pods(uid)
+                group.create_task(static_pods.run())
+                group.create_task(self._pods(static_pods).run())
                 group.create_task(self._heartbeat(uid))
 
     async def shutdown(self) -> None:
@@ -79,8 +80,9 @@ class Kubelet:
         with suppress(KubeError):
             await self._report("node is shutting down")
 
-    def _pods(self) -> PodWorker:
-        return PodWorker(self._api, self._boot.name, self._pace.pod_start, self._pace.pod_stop)
+    def _pods(self, static_pods: StaticPods) -> PodWorker:
+        pace = self._pace
+        return PodWorker(self._api, self._boot.name, pace.pod_start, pace.pod_stop, static_pods.forget)
 
     def _static_pods(self, uid: str) -> StaticPods:
         folder = self._boot.root / "etc/kubernetes/manifests"

@@ -1,7 +1,7 @@
 """The pods bound to one simulated node: started, kept Ready, and ended when the API says so."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -66,8 +66,9 @@ class BoundPod(msgspec.Struct, rename="camel", frozen=True):
 class PodWorker:
     """Brings each pod of the node to where the API wants it; one task a pod, so a slow one holds up nobody."""
 
-    def __init__(self, api: KubeApi, node: str, start: float, stop: float) -> None:
+    def __init__(self, api: KubeApi, node: str, start: float, stop: float, mirror_gone: Callable[[str], None]) -> None:
         self._api = api
+        self._mirror_gone = mirror_gone
         self._start = start
         self._stop = stop
         self._busy: set[str] = set()
@@ -78,7 +79,7 @@ class PodWorker:
             type=BoundPod,
             value=_same,
             params={"fieldSelector": f"spec.nodeName={node}"},
-            on_change=lambda key, _before, _after: self._changed.put_nowait(key),
+            on_change=self._note,
         )
 
     async def run(self) -> None:
@@ -90,6 +91,11 @@ class PodWorker:
                 if key not in self._busy:
                     self._busy.add(key)
                     group.create_task(self._settle(key))
+
+    def _note(self, key: str, before: BoundPod | None, after: BoundPod | None) -> None:
+        if before is not None and before.mirror and after is None:
+            self._mirror_gone(key)
+        self._changed.put_nowait(key)
 
     async def _settle(self, key: str) -> None:
         """Work on one pod until it is as wanted, whatever happens to it meanwhile."""

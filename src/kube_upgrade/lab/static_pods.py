@@ -47,13 +47,20 @@ class StaticPods:
                 _log.warning("repeating", node=self._node, what="static pods", reason=str(error))
             await asyncio.sleep(_LOOK_SECONDS)
 
+    def forget(self, pod: str) -> None:
+        """The API no longer mirrors this pod (NAMESPACE/NAME): somebody deleted it, and it has to come back."""
+        for path in [
+            path for path in self._settled if path.stem == pod.partition("/")[2].removesuffix(f"-{self._node}")
+        ]:
+            del self._settled[path]
+
     async def _turn(self) -> None:
         found = {path: path.read_text() for path in sorted(self._folder.glob("*.yaml"))}
         changed = {path: text for path, text in found.items() if self._settled.get(path) != manifest_hash(text)}
         await asyncio.gather(*(self._mirror(path, text) for path, text in changed.items()))
         for path in set(self._settled) - set(found):
             await self._remove(f"{path.stem}-{self._node}")
-            del self._settled[path]
+            self._settled.pop(path, None)
 
     async def _mirror(self, path: Path, text: str) -> None:
         digest = manifest_hash(text)
