@@ -110,6 +110,25 @@ def test_a_site_that_is_not_there_is_noticed_in_time(tmp_path: Path, quiet: Prog
     assert time.monotonic() - began < Site().patience
 
 
+def test_offline_costs_one_patience_for_all_components_together(site: Files, tmp_path: Path, quiet: Progress) -> None:
+    """Both sites hang until somebody gives up. One after the other would take twice as long."""
+    site.hang = {f"{KUBECTL}.sha256", ETCD_SUMS}
+    patience = 2.0
+    silent = Site(kubernetes=site.url, etcd=site.url, patience=patience)
+    versions = f"$(case $0 in */etcd) echo {ETCD.version};; *) echo {KUBERNETES.version};; esac)"
+    go = fake_go(tmp_path / "bin", says=versions)
+    sources = Sources(cache=tmp_path / "cache", path=f"{go.parent}:/usr/bin:/bin", site=silent)
+    began = time.monotonic()
+    find_or_make(["etcd", "kubectl"], sources, quiet)
+    assert calls(go, "build") == 2
+    assert time.monotonic() - began < 2 * patience
+
+
+def test_an_unreachable_site_is_noticed_within_three_seconds_by_default() -> None:
+    """The bound of the promise; that one patience is all that is waited is the test above."""
+    assert Site().patience <= 3.0
+
+
 def test_a_release_that_is_not_published_is_said(site: Files, tmp_path: Path, quiet: Progress) -> None:
     with pytest.raises(Unavailable, match=r"kubelet\.sha256: HTTP Error 404"):
         fetch(KUBERNETES, ["kubelet"], tmp_path, impatient(site.url), quiet)

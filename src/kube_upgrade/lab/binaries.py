@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kube_upgrade.lab import go_build, releases
@@ -54,6 +54,7 @@ class Sources:
     site: releases.Site | None = field(default_factory=releases.Site)
     cache: Path = field(default_factory=cache_directory)
     build: bool = True
+    unreachable: Mapping[str, str] = field(default_factory=dict)  # component → why its release is out of reach
 
     @classmethod
     def of_this_machine(cls) -> "Sources":
@@ -68,10 +69,14 @@ def find_or_make(
     """All these programs, made where they are missing. Raises NoBinaries, or KeyError for an unknown program."""
     sources, progress, programs = sources or Sources.of_this_machine(), progress or Progress(), tuple(programs)
     paths = {name: found for name in programs if (found := _outside(name, sources)) is not None}
-    for component in COMPONENTS:
-        missing = [name for name in programs if name not in paths and component_of(name) is component]
-        if missing:
-            paths |= _cached(component, missing, sources, progress)
+    missing = [
+        (component, names)
+        for component in COMPONENTS
+        if (names := [name for name in programs if name not in paths and component_of(name) is component])
+    ]
+    sources = _reachable(missing, sources, progress)
+    for component, names in missing:
+        paths |= _cached(component, names, sources, progress)
     return Binaries(paths={name: paths[name] for name in programs})
 
 
@@ -84,16 +89,35 @@ def _outside(program: str, sources: Sources) -> Path | None:
     return next((path for path in candidates if path.is_file() and version_of(program, path) == pin), None)
 
 
+def _reachable(wanted: Sequence[tuple[Component, Sequence[str]]], sources: Sources, progress: Progress) -> Sources:
+    """The same sources, knowing which releases are out of reach: asked only for what has to be made."""
+    fresh = [(component, names) for component, names in wanted if _unmade(component, names, sources)]
+    if sources.site is None or not fresh:
+        return sources
+    unreachable = releases.unreachable(fresh, sources.site)
+    for name, why in unreachable.items():
+        progress.say(f"no release binaries of {name}: {why}")
+    return replace(sources, unreachable=unreachable)
+
+
 def _cached(component: Component, programs: Sequence[str], sources: Sources, progress: Progress) -> dict[str, Path]:
     """These programs from the cache; missing ones are made first, by one run at a time."""
-    folder = sources.cache / "binaries" / component.key
-    if any(not _stamped(folder / name) for name in programs):
+    folder = _folder(component, sources)
+    if _unmade(component, programs, sources):
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, progress):
-            missing = [name for name in programs if not _stamped(folder / name)]  # another run may have made them
+            missing = _unmade(component, programs, sources)  # another run may have made them
             if missing:
                 _make(component, missing, folder, sources, progress)
     return {name: folder / name for name in programs}
+
+
+def _folder(component: Component, sources: Sources) -> Path:
+    return sources.cache / "binaries" / component.key
+
+
+def _unmade(component: Component, programs: Sequence[str], sources: Sources) -> list[str]:
+    return [name for name in programs if not _stamped(_folder(component, sources) / name)]
 
 
 def _make(component: Component, programs: Sequence[str], folder: Path, sources: Sources, progress: Progress) -> None:
@@ -113,8 +137,8 @@ def _fetch_or_build(
     component: Component, programs: Sequence[str], fresh: Path, sources: Sources, progress: Progress
 ) -> str:
     """Bring the programs into `fresh`; returns `release` or `built`."""
-    why = "downloads are off"
-    if sources.site is not None:
+    why = sources.unreachable.get(component.name, "downloads are off")
+    if sources.site is not None and component.name not in sources.unreachable:
         try:
             releases.fetch(component, programs, fresh, sources.site, progress)
         except releases.Unavailable as unavailable:

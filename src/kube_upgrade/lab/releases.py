@@ -1,7 +1,8 @@
 """Fetch official release binaries, each checked against its published SHA-256 before anyone may run it.
 
 Kubernetes: BASE/VERSION/bin/linux/ARCH/PROGRAM with PROGRAM.sha256; etcd: a tar file in BASE/VERSION with SHA256SUMS.
-The checksum comes first: it is tiny, so a site that cannot be reached is noticed within `patience` seconds.
+The checksum comes first: it is tiny, so a site that cannot be reached is noticed within `patience` seconds; all sites
+are asked at once before anything is fetched, so that being offline costs that much in all.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,34 @@ class Site:
     slowest: float = 500_000.0  # bytes per second, on average after `stall` seconds
 
 
+def unreachable(wanted: Iterable[tuple[Component, Sequence[str]]], site: Site) -> dict[str, str]:
+    """By component, why a release is out of reach; known within `site.patience` seconds for all of them together."""
+    deadline = time.monotonic() + site.patience
+    asked = {
+        component.name: _Answer(_checksum_url(component, programs[0], site), site.patience)
+        for component, programs in wanted
+    }
+    found = {}
+    for name, answer in asked.items():
+        try:
+            answer.wait(deadline)
+        except Unavailable as unavailable:
+            found[name] = str(unavailable)
+    return found
+
+
+def _checksum_url(component: Component, program: str, site: Site) -> str:
+    base = _base(component, site)
+    return f"{base}/SHA256SUMS" if component is ETCD else f"{base}/bin/linux/{go_arch()}/{program}.sha256"
+
+
+def _base(component: Component, site: Site) -> str:
+    return f"{site.etcd if component is ETCD else site.kubernetes}/{component.version}"
+
+
 def fetch(component: Component, programs: Sequence[str], target: Path, site: Site, progress: Progress) -> None:
     """Fetch these programs of a component into the folder `target`, executable. Raises Unavailable."""
-    base = f"{site.etcd if component is ETCD else site.kubernetes}/{component.version}"
+    base = _base(component, site)
     if component is ETCD:
         _fetch_etcd(component, base, target, site, progress)
         return
@@ -75,26 +101,37 @@ def _digest(text: str, url: str) -> str:
 
 
 def _small(url: str, seconds: float) -> str:
-    """A small text, within `seconds` in all. A thread, because no timeout covers the look-up of a host name."""
-    result: list[str | Exception] = []
+    """A small text, within `seconds` in all."""
+    return _Answer(url, seconds).wait(time.monotonic() + seconds)
 
-    def get() -> None:
+
+class _Answer:
+    """A small text under way. A thread gets it, because no timeout covers the look-up of a host name."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._result: list[str | Exception] = []
+        self._thread = threading.Thread(target=self._get, name=f"GET {url}", daemon=True)
+        self._thread.start()
+
+    def _get(self) -> None:
         try:
-            with _open(url, seconds) as answer:
-                result.append(answer.read(CHUNK).decode(errors="replace"))
+            with _open(self._url, self._seconds) as answer:
+                self._result.append(answer.read(CHUNK).decode(errors="replace"))
         except (OSError, http.client.HTTPException, ValueError) as failure:
-            result.append(failure)
+            self._result.append(failure)
 
-    thread = threading.Thread(target=get, name=f"GET {url}", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    match result[:1]:
-        case [str() as text]:
-            return text
-        case [Exception() as failure]:
-            raise Unavailable(f"{url}: {failure}") from failure
-        case _:
-            raise Unavailable(f"{url}: no answer within {seconds:g} s")
+    def wait(self, deadline: float) -> str:
+        """The text, at `deadline` (monotonic) at the latest. Raises Unavailable."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        match self._result[:1]:
+            case [str() as text]:
+                return text
+            case [Exception() as failure]:
+                raise Unavailable(f"{self._url}: {failure}") from failure
+            case _:
+                raise Unavailable(f"{self._url}: no answer within {self._seconds:g} s")
 
 
 def _download(url: str, wanted: str, target: Path, site: Site, progress: Progress) -> None:
