@@ -25,8 +25,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
     kubeadm.permitted,
     lock.take,  # 2. out of service
     lock.pods_gone,
-    kubeadm.permitted_now,  # 3. no way back
-    kubeadm.snapshot_etcd,
+    kubeadm.snapshot_etcd,  # 3. no way back
     kubeadm.run,
     reboot.kubelet_is_local,
     reboot.reboot,  # 4.

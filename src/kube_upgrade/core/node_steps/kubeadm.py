@@ -42,7 +42,7 @@ def binary(case: Case) -> str | None:
 
 
 def permitted(case: Case) -> Step | None:
-    """What must hold before the node is taken out of service for kubeadm, asked again right before it runs."""
+    """What must hold before the node is taken out of service for kubeadm, and at each look until it runs."""
     version = case.goal.version
     if case.kubeadm_done or version is None:
         return None
@@ -77,13 +77,6 @@ def _wrong_step(case: Case, cluster: KubeVersion, version: KubeVersion) -> str:
 def _no_binary(case: Case, version: KubeVersion) -> str:
     found = ", ".join(f"{found.path} is {found.version or 'unreadable'}" for found in case.seen.kubeadms)
     return f"no kubeadm of {version}: {found or 'none found'}"
-
-
-def permitted_now(case: Case) -> Step | None:
-    """The same once more: waiting for the lock and the drain took its time. Nothing runs without the lock."""
-    if not case.kubeadm_done and not case.locked:
-        return Wait(reason=Why.LOCK_BUSY, message="kubeadm needs the lock", until=case.now + case.seen.rules.poll)
-    return permitted(case)
 
 
 def snapshot_etcd(case: Case) -> Step | None:

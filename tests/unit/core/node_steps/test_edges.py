@@ -1,0 +1,229 @@
+"""Where each rule begins and ends: one test per condition that could be left out and nobody would see it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from kube_upgrade.core.node_steps.decide import decide
+from kube_upgrade.model.host import (
+    Facts,
+    GoalKind,
+    HostRules,
+    HostSnapshot,
+    Kubeadm,
+    KubeadmRun,
+    LockFact,
+    RebootFact,
+    Streak,
+    Try,
+)
+from kube_upgrade.model.node import KubeadmRole, Order
+from kube_upgrade.model.os import OsStatus
+from kube_upgrade.model.step import (
+    Failed,
+    Idle,
+    LockStaged,
+    Reboot,
+    ReleaseLock,
+    ReportCompleted,
+    ResolveImage,
+    SnapshotEtcd,
+    StageImage,
+    TakeLock,
+    Wait,
+)
+from support.builders import NEW, NOW, OLD
+from support.host_views import (
+    CONFIG,
+    GRANTED,
+    HOUR,
+    MINUTE,
+    NEW_DIGEST,
+    RAN,
+    REPOSITORY,
+    RUNNING_NEW,
+    RUNNING_OLD,
+    SECOND,
+    STAGED,
+    UNLOCKED,
+    a_node,
+    facts,
+    held,
+    rebooted,
+    seen,
+    staged,
+    static_pods,
+    upgraded,
+)
+
+CHECKED = Facts(os_checked=NOW)
+IDLE = a_node(order=None)
+TOUCHED = replace(GRANTED, touched=True)
+APPLY = Order(version=NEW, kubeadm=KubeadmRole.APPLY)
+THIS_BOOT = RebootFact(digest=NEW_DIGEST, boot_id="boot-1", asked=NOW)
+EARLIER_BOOT = replace(THIS_BOOT, boot_id="boot-0")
+WELL = Streak(since=NOW - MINUTE, last=NOW + SECOND)
+NEWER = replace(STAGED, digest="sha256:newer", checksum="newer", image=RUNNING_OLD.image)  # the running tag, rebuilt
+
+
+def os_facts(**changed: object) -> Facts:
+    """Those of the way to the rebuilt image."""
+    known = Facts(kind=GoalKind.OS, repository=REPOSITORY, target=str(OLD), digest="sha256:newer", os_checked=NOW)
+    return replace(known, **changed)  # type: ignore[arg-type]
+
+
+def said(view: HostSnapshot) -> str:
+    """The reason of a wait or a failure."""
+    step = decide(view)
+    assert isinstance(step, Wait | Failed), step
+    return step.reason
+
+
+class TestRebootUnderWay:
+    def test_one_of_an_earlier_boot_is_over(self) -> None:
+        known = facts(lock=GRANTED, kubeadm=RAN, reboot=EARLIER_BOOT)
+        assert decide(seen(UNLOCKED, RUNNING_OLD, facts=known)) == LockStaged()
+
+    def test_one_that_did_not_unlock_the_image_never_began(self) -> None:
+        known = facts(lock=GRANTED, kubeadm=RAN, reboot=THIS_BOOT)
+        assert decide(staged(facts=known)) == Reboot(digest=NEW_DIGEST, allow_unlocked=False)
+
+
+class TestLockWithoutUse:
+    def test_a_lock_over_the_running_image_is_of_use(self) -> None:
+        there = seen(RUNNING_NEW, node=a_node(kubelet=NEW), facts=facts(lock=GRANTED), streak=WELL)
+        assert decide(there) == ReportCompleted()
+
+    def test_one_of_unknown_origin_goes_back_before_a_prefetch(self) -> None:
+        unknown = Facts(lock=LockFact(asked=NOW))
+        assert isinstance(decide(seen(node=a_node(order=None, stage=NEW), facts=unknown)), ReleaseLock)
+
+    def test_one_over_an_image_that_is_only_to_be_fetched_goes_back(self) -> None:
+        known = facts(kind=GoalKind.PREFETCH, lock=GRANTED)
+        assert isinstance(decide(staged(node=a_node(order=None, stage=NEW), facts=known)), ReleaseLock)
+
+
+class TestTouchedLock:
+    """Something was begun under it: it goes back with a node that is well, and with no other."""
+
+    def test_a_new_order_that_fails_early_keeps_it(self) -> None:
+        step = decide(held(node=a_node(order=APPLY), facts=facts(lock=TOUCHED)))
+        assert isinstance(step, Failed)
+        assert "lock and cordon are kept" in step.message
+
+    def test_without_an_order_it_goes_back_when_the_node_is_well(self) -> None:
+        lost = replace(CHECKED, lock=TOUCHED)
+        assert decide(seen(node=IDLE, facts=lost, streak=WELL)) == ReleaseLock(
+            url="http://lock", group="g", proven=True
+        )
+        assert said(seen(node=a_node(order=None, ready=False), facts=lost, streak=WELL)) == "Verifying"
+
+    def test_an_unlocked_image_is_locked_first(self) -> None:
+        lost = replace(facts(lock=TOUCHED), kind=None, os_checked=NOW)
+        assert decide(seen(UNLOCKED, RUNNING_OLD, node=IDLE, facts=lost, streak=WELL)) == LockStaged()
+
+    def test_lost_facts_wait_for_a_well_node_too(self) -> None:
+        lost = Facts(lock=LockFact(asked=NOW, touched=True), os_checked=NOW)
+        assert said(seen(node=a_node(order=None, ready=False), facts=lost)) == "Verifying"
+
+
+class TestStreams:
+    ONLY = HostRules(allowed_streams=(REPOSITORY,))
+
+    def test_an_allowed_one_passes(self) -> None:
+        assert isinstance(decide(seen(rules=self.ONLY)), ResolveImage)
+
+    def test_an_os_update_from_another_one_waits_for_a_change_of_mind(self) -> None:
+        step = decide(seen(node=IDLE, rules=HostRules(allowed_streams=("quay.io/mine",))))
+        assert isinstance(step, Wait)
+        assert step.reason == "StreamNotAllowed"
+        assert step.until is not None
+
+
+class TestTransactions:
+    def test_one_of_somebody_else_does_not_keep_a_proven_node_out_of_service(self) -> None:
+        assert decide(rebooted(os=OsStatus(deployments=(RUNNING_NEW,), transaction="upgrade"))) == ReportCompleted()
+
+
+class TestImages:
+    def test_an_os_update_pulls_none(self) -> None:
+        view = seen(
+            NEWER,
+            RUNNING_OLD,
+            node=IDLE,
+            facts=os_facts(),
+            control_plane=True,
+            kubeadms=(Kubeadm(path="/k", version=OLD),),
+        )
+        assert isinstance(decide(view), TakeLock)
+
+
+class TestSnapshot:
+    def test_an_earlier_orders_run_is_no_reason_to_go_without(self) -> None:
+        earlier = KubeadmRun(version=OLD, role=KubeadmRole.APPLY, started=NOW, ended=NOW, code=0)
+        known = facts(lock=GRANTED, images_for=NEW, kubeadm=earlier)
+        view = held(control_plane=True, cluster_version=OLD, node=a_node(order=APPLY), facts=known)
+        assert decide(view) == SnapshotEtcd(version=NEW)
+
+
+class TestKubeletIsLocal:
+    def test_a_worker_talks_to_any_api_server(self) -> None:
+        assert isinstance(decide(upgraded(kubelet_server="https://vip:6443", kubelet_server_local=False)), Reboot)
+
+    def test_after_the_boot_nobody_asks_any_more(self) -> None:
+        view = rebooted(control_plane=True, pods=static_pods(), node=a_node(kubelet=OLD), kubelet_server_local=False)
+        assert said(view) == "Verifying"
+
+    def test_an_unreadable_server_is_not_local(self) -> None:
+        known = facts(lock=GRANTED, kubeadm=RAN, images_for=NEW)
+        view = upgraded(control_plane=True, kubelet_server="", kubelet_server_local=None, facts=known)
+        assert said(view) == "KubeletNotLocal"
+
+
+class TestCommitted:
+    def test_an_earlier_orders_kubeadm_commits_to_nothing(self) -> None:
+        earlier = KubeadmRun(version=OLD, role=KubeadmRole.NODE, started=NOW, ended=NOW, code=0)
+        none = (Kubeadm(path="/usr/bin/kubeadm", version=OLD),)
+        assert isinstance(decide(held(facts=facts(lock=GRANTED, kubeadm=earlier), kubeadms=none)), ReleaseLock)
+
+    def test_without_the_lock_a_person_may_still_hold_the_node(self) -> None:
+        assert said(staged(node=a_node(hold="mine"), facts=facts(kubeadm=RAN))) == "NodeHold"
+
+    def test_a_booted_image_alone_is_not_kubeadm(self) -> None:
+        """Somebody booted it by hand: kubeadm has still to run, with the lock."""
+        assert isinstance(decide(seen(RUNNING_NEW, node=a_node(kubelet=OLD))), TakeLock)
+        view = seen(
+            RUNNING_NEW,
+            node=a_node(kubelet=NEW),
+            control_plane=True,
+            manifests={"kube-apiserver": OLD},
+            facts=facts(images_for=NEW),
+        )
+        assert isinstance(decide(view), TakeLock)
+
+
+class TestOsUpdate:
+    def test_once_begun_neither_the_tag_nor_the_permission_is_looked_at_again(self) -> None:
+        held_back = a_node(order=None, os_updates="no", config={"stream": REPOSITORY})
+        begun = os_facts(lock=GRANTED, os_checked=None, reboot=replace(THIS_BOOT, digest="sha256:newer"))
+        view = seen(NEWER, RUNNING_OLD, node=held_back, facts=begun)
+        assert decide(view) == Reboot(digest="sha256:newer", allow_unlocked=False)
+
+    def test_it_is_tried_for_ever_with_pauses(self) -> None:
+        tired = {"stage": Try(count=50, last=NOW, reason="ImagePull", message="")}
+        view = seen(node=IDLE, facts=os_facts(tries=tired))
+        assert said(view) == "ImagePull"
+        hourly = replace(CONFIG, check_interval=timedelta(days=1))
+        assert isinstance(decide(replace(view, config=hourly, now=NOW + 3 * HOUR)), StageImage)
+
+    def test_a_bad_image_is_no_news(self) -> None:
+        bad = os_facts(bad_digests={"sha256:newer": "the host fell back"})
+        assert isinstance(decide(seen(node=IDLE, facts=bad)), Idle)
+
+
+class TestHold:
+    def test_a_held_node_fetches_nothing(self) -> None:
+        assert isinstance(decide(seen(node=a_node(order=None, hold="mine"))), Idle)
+        assert isinstance(decide(seen(node=a_node(order=None, hold="mine", stage=NEW), facts=CHECKED)), Idle)
+
+    def test_what_runs_is_not_fetched_and_hides_no_os_update(self) -> None:
+        assert decide(seen(node=a_node(order=None, stage=OLD))) == ResolveImage(reference=f"{REPOSITORY}:v1.36.3")
