@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import msgspec
@@ -21,10 +22,13 @@ from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 
 from kube_upgrade.kube.errors import BadKubeconfig
+from kube_upgrade.kube.transport import MOST_CONNECTIONS, LeanTransport
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]  # path, inode, mtime in ns, size; -1 where the file is missing
 
-_LIMITS = httpx2.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=30.0)
+_LIMITS = httpx2.Limits(
+    max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=30.0
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +44,13 @@ class Credentials:
 
     def client(self, *, user_agent: str, timeout: httpx2.Timeout) -> httpx2.AsyncClient:
         """An HTTP client with this server, trust and identity. Raises BadKubeconfig where a certificate is unusable."""
-        params = ConnectionParams(timeout=timeout, trust_env=not _loopback(self.config.cluster.server))
+        proxied = _proxied(self.config.cluster.server)
         # Not compressed: a list of 5,000 nodes costs more to pack and unpack than to send within a cluster.
         headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
         try:
-            return httpx2.AsyncClient(**params.httpx_params(self.config), headers=headers, limits=_LIMITS)
+            params = ConnectionParams(timeout=timeout, trust_env=proxied).httpx_params(self.config)
+            transport = None if proxied else LeanTransport(params["verify"])
+            return httpx2.AsyncClient(**params | {"transport": transport}, headers=headers, limits=_LIMITS)
         except (ConfigError, OSError, ValueError) as error:
             raise BadKubeconfig(f"{self.config.fname or 'service account'}: {_plain(error)}") from error
 
@@ -104,11 +110,19 @@ def _stat(path: str) -> tuple[int, int, int]:
     return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def _loopback(server: str) -> bool:
-    """True for this machine: as with Go's clients, no proxy of the environment stands in between."""
-    host = urlsplit(server).hostname or ""
+def _proxied(server: str) -> bool:
+    """True where the environment names a proxy for this server; as with Go's clients, never for this machine."""
+    address = urlsplit(server)
+    host = address.hostname or ""
+    if host == "localhost" or _loopback(host):
+        return False
+    named = getproxies()
+    return (address.scheme in named or "all" in named) and not proxy_bypass(host)
+
+
+def _loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return False
 
