@@ -8,7 +8,6 @@ import msgspec
 import yaml
 
 from kube_upgrade.core.node_steps.report import PHASES
-from kube_upgrade.lab.judge import Result
 from kube_upgrade.lab.standins.kubeadm_faults import RecordedFault
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
@@ -103,7 +102,6 @@ class Scenario(Part, frozen=True, kw_only=True):
     timeline: list[Event] = []
     # Slots of the lock server's groups, over those of deploy/base. By factory: a msgspec default must not be mutable.
     slots: dict[str, AtLeastOne] = msgspec.field(default_factory=dict)
-    expect: Result = Result.COMPLETE  # what a test of this scenario wants to see
 
     @property
     def start(self) -> KubeVersion:
