@@ -1,6 +1,7 @@
 """The real control plane of lab and tests keeps what the lab promises of it."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_nothing_is_left_after_stop_and_close(binaries: Binaries, tmp_path: Path
         plane.stop()
         assert proc.belonging({}, str(run.folder)) == []
     assert not run.folder.exists()
+
+
+@pytest.mark.timeout(180)
+def test_it_starts_in_under_ten_seconds(binaries: Binaries) -> None:
+    """The best of three: others may be using this machine."""
+    seconds: list[float] = []
+    while len(seconds) < 3 and not any(each < 10 for each in seconds):
+        began = time.monotonic()
+        with Run.open("start") as run, ControlPlane.start(run, binaries):
+            seconds.append(time.monotonic() - began)
+
+    assert min(seconds) < 10
