@@ -44,8 +44,8 @@ def left_of(folder: Path) -> list[int]:
 
 
 def hanging(file: Path, key: str) -> tuple[str, str]:
-    """A scenario in which a program of worker-1 never ends."""
-    fault = f"faults: [{{node: worker-1, key: {key}, hang: 600}}]\n"
+    """A scenario in which a program of the control plane never ends."""
+    fault = f"faults: [{{node: control-plane-1, key: {key}, hang: 600}}]\n"
     file.write_text((SCENARIOS / "one-plus-one.yaml").read_text() + fault)
     return "--scenario", str(file)
 
@@ -78,8 +78,8 @@ def test_kill_9_in_the_middle_leaves_no_process_and_no_folder(small: Callable[..
     """Not even a program of a node's host that hangs."""
     run = small(*hanging(tmp_path / "hanging.yaml", "rpm-ostree rebase"))
     folder = run.folder
-    run.said("worker-1: staging")
-    machine = str(folder / "nodes/worker-1")
+    run.said("control-plane-1: staging")
+    machine = str(folder / "nodes/control-plane-1")
     assert until(lambda: any(words(pid, "kube_upgrade.lab.standins.rpm_ostree", machine) for pid in left_of(folder)))
     assert len(left_of(folder)) > 5, "control plane, programs and daemons run"
 
@@ -104,7 +104,7 @@ def test_a_replacement_of_the_daemon_is_told_disks_kubeconfigs_and_urls(small: C
     assert needs["fleetlockUrl"].startswith("http://127.0.0.1:")
     assert Path(needs["binaries"]["kubectl"]).exists()
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(30) == 130
+    assert run.result() == (130, {"result": "unproven", "error": "interrupted", "reasons": ["interrupted"]})
     assert not run.folder.exists()
 
 
@@ -126,9 +126,25 @@ def test_a_plan_that_the_api_server_refuses_is_a_wrong_scenario(small: Callable[
     )
     run = small("--scenario", str(file))
 
-    assert run.process.wait(60) == 2
+    code, found = run.result()
+
+    assert (code, found["result"]) == (2, "unproven")
+    assert "refused: plan: " in found["error"]
+    assert "maxUnavailable" in found["error"]
     run.said("kube-upgrade: refused: plan: ")
-    run.said("maxUnavailable")
+
+
+def test_an_event_that_cannot_happen_breaks_the_lab(small: Callable[..., LabRun], tmp_path: Path) -> None:
+    file = tmp_path / "event.yaml"
+    event = "timeline: [{after: 0.1, kubectl: delete node nobody}]\n"
+    file.write_text((SCENARIOS / "one-plus-one.yaml").read_text() + event)
+    run = small("--scenario", str(file))
+    code, found = run.result()
+
+    assert (code, found["result"]) == (4, "unproven")
+    assert "one-plus-one: timeline: " in found["error"]
+    assert 'nodes "nobody" not found' in found["error"]
+    assert not run.folder.exists()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from importlib.metadata import version as installed
 
 import typer
 
-from kube_upgrade.cli.commands.lab import lab
+from kube_upgrade.cli.commands.lab import LabCommand, lab
 
 app = typer.Typer(
     name="kube-upgrade",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.command(name="lab")(lab)
+app.command(name="lab", cls=LabCommand)(lab)
 
 
 @app.command()

@@ -84,6 +84,11 @@ class Outcome:
         }
 
 
+def no_verdict(error: str) -> dict[str, Any]:
+    """What `-o json` prints where there was nothing to judge: wrong options, a broken lab, Ctrl-C."""
+    return {"result": str(Result.UNPROVEN), "error": error, "reasons": error.splitlines()}
+
+
 def rounded(value: float | None) -> float | None:
     """To a tenth of a second."""
     return None if value is None else round(value, 1)

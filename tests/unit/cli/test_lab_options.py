@@ -1,7 +1,10 @@
-"""Wrong options end with 2 and a sentence; nothing is started for them."""
+"""Wrong options end with 2 and a sentence, for a machine too; nothing is started for them."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from kube_upgrade.cli.main import app
@@ -40,3 +43,29 @@ def test_an_unknown_program_is_refused_with_those_that_exist() -> None:
     assert code == 2
     assert "upgraded" in text
     assert "fleetlock" in text
+
+
+@pytest.mark.parametrize("form", [("-o", "json"), ("-ojson",), ("--output", "json"), ("--output=json",)])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (("--to", "1.37"), "default: to: '1.37' is not a version like v1.37.2"),
+        (("--scenario", "/none.yaml"), "/none.yaml: No such file or directory"),
+        (("--without", "etcd"), "'etcd' is not one of"),
+        (("--workers", "many"), "--workers"),
+        (("--colour",), "--colour"),
+    ],
+)
+def test_a_machine_is_told_on_stdout_what_is_wrong(form: tuple[str, ...], wrong: tuple[str, ...], words: str) -> None:
+    for args in ((*wrong, *form), (*form, *wrong)):
+        result = CliRunner().invoke(app, ["lab", *args])
+        found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+
+        assert result.exit_code == 2
+        assert found["result"] == "unproven"
+        assert words in found["error"]
+        assert found["reasons"] == found["error"].splitlines()
+
+
+def test_without_json_nothing_is_on_stdout_but_for_people() -> None:
+    assert CliRunner().invoke(app, ["lab", "--to", "1.37"]).stdout == ""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from kube_upgrade.lab.judge import Breach, Result, Rule, Verdict
-from kube_upgrade.lab.outcome import EXIT, Outcome
+from kube_upgrade.lab.outcome import EXIT, Outcome, no_verdict
 from kube_upgrade.lab.times import NodeTimes
 
 NODE = NodeTimes(
@@ -75,3 +75,11 @@ def test_a_breach_is_told_with_its_rule_and_revision() -> None:
 
 def test_the_closing_shows_a_dash_for_a_moment_that_never_came() -> None:
     assert GOOD.text().splitlines()[1] == "worker-1   v1.37.2   1.2 s          7.0 s            -"
+
+
+def test_a_run_without_a_verdict_is_told_in_the_same_words() -> None:
+    found = no_verdict("x: workers: -1 is not 0 or more\nx: to: 'one' is not a version")
+
+    assert found["result"] == "unproven"
+    assert found["reasons"] == found["error"].splitlines()
+    assert set(found) & set(GOOD.to_json()) == {"result", "reasons"}

@@ -1,13 +1,16 @@
 """kube-upgrade lab: a whole cluster on this machine goes one minor up, judged from outside."""
 
 import json
+import re
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.lab import data
@@ -15,14 +18,16 @@ from kube_upgrade.lab.binaries import NoBinaries
 from kube_upgrade.lab.cluster import PROGRAMS, Lab, LabFailed
 from kube_upgrade.lab.control_plane import KubectlFailed
 from kube_upgrade.lab.main import Wishes, run_lab
-from kube_upgrade.lab.outcome import EXIT, Outcome
+from kube_upgrade.lab.outcome import EXIT, Outcome, no_verdict
 from kube_upgrade.lab.processes import StartFailed
 from kube_upgrade.lab.runs import RunError
 from kube_upgrade.lab.scenario import BadScenario, Scenario, adapt, load
 from kube_upgrade.lab.show import Show
 
 USAGE = 2
+INTERRUPTED = 130
 BROKEN = 4  # the lab could not be set up: no word on the upgrade
+AS_JSON = re.compile(r"(^| )(-o ?|--output[ =])json( |$)")
 
 Program = StrEnum("Program", {name.upper().replace("-", "_"): name for name in PROGRAMS})  # type: ignore[misc]
 
@@ -32,6 +37,20 @@ class Output(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class LabCommand(TyperCommand):
+    """The lab's options; where they are wrong and `-o json` is among them, a machine is told as well."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As ever. Raises TyperException."""
+        given = " ".join(args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as wrong:
+            if AS_JSON.search(given):
+                print(json.dumps(no_verdict(wrong.format_message())), flush=True)
+            raise
 
 
 def lab(
@@ -51,17 +70,20 @@ def lab(
     2 wrong options or scenario; 3 unproven: a watch was lost, or an event of the scenario never came up;
 
     4 the lab itself could not run; 130 Ctrl-C before the verdict.
+
+    With -o json the last line of stdout is one object, whatever the code: `result`, and `error` without a verdict.
     """
     try:
         path = scenario or data.folder("scenarios") / "default.yaml"
         wanted = adapt(load(path), control_planes=control_planes, workers=workers, start=start, target=target)
     except (BadScenario, FileNotFoundError) as bad:
-        _leave(str(bad), USAGE)
+        _leave(str(bad), USAGE, output)
     raise typer.Exit(EXIT[_run(wanted, keep=keep, without=without, output=output).result])
 
 
 def _run(wanted: Scenario, *, keep: bool, without: str | None, output: Output) -> Outcome:
     talk = sys.stderr if output is Output.JSON else sys.stdout
+    said: list[Outcome] = []
 
     def announce(ready: Lab) -> None:
         print(f"kubeconfig: {ready.plane.admin_kubeconfig}", file=talk)
@@ -71,6 +93,7 @@ def _run(wanted: Scenario, *, keep: bool, without: str | None, output: Output) -
             _kubectl(ready, "nodes")
 
     def conclude(done: Lab, outcome: Outcome) -> None:
+        said.append(outcome)
         if output is Output.TEXT:
             _kubectl(done, "plan")
             _kubectl(done, "nodes")
@@ -82,12 +105,21 @@ def _run(wanted: Scenario, *, keep: bool, without: str | None, output: Output) -
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # taken down like Ctrl-C: orderly
     wishes = Wishes(scenario=wanted, show=Show(), keep=keep, without=without, announce=announce, conclude=conclude)
+    return _told(wishes, output, said)
+
+
+def _told(wishes: Wishes, output: Output, said: list[Outcome]) -> Outcome:
+    """Run, and leave with words where that goes wrong. Ctrl-C after the verdict is none: the reaper does the rest."""
     try:
         return run_lab(wishes)
     except BadScenario as bad:
-        _leave(str(bad), USAGE)
+        _leave(str(bad), USAGE, output)
     except (LabFailed, StartFailed, NoBinaries, RunError, KubectlFailed, KubeError) as error:
-        _leave(str(error), BROKEN)
+        _leave(str(error), BROKEN, Output.TEXT if said else output)
+    except KeyboardInterrupt:
+        if not said:
+            _leave("interrupted", INTERRUPTED, output)
+        return said[-1]
 
 
 def _kubectl(ready: Lab, what: str) -> None:
@@ -95,6 +127,8 @@ def _kubectl(ready: Lab, what: str) -> None:
     print(ready.plane.kubectl("get", what), end="", flush=True)
 
 
-def _leave(message: str, code: int) -> NoReturn:
+def _leave(message: str, code: int, output: Output) -> NoReturn:
     print(f"kube-upgrade: {message}", file=sys.stderr)
+    if output is Output.JSON:
+        print(json.dumps(no_verdict(message)), flush=True)
     raise typer.Exit(code)
