@@ -277,6 +277,30 @@ async def test_a_second_daemon_on_the_node_says_so_and_ends(
             assert f"is held by another upgraded (pid {node.daemon.pid})" in words.decode()
 
 
+async def test_started_before_its_node_has_joined_it_waits_for_kubelet_conf(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """The unit starts at the first boot, hours before `kubeadm join`: nobody starts it again."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
+        async with a_node(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node:
+            await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
+            conf = node.machine.root / "etc/kubernetes/kubelet.conf"
+            conf.rename(conf.with_suffix(".later"))
+            before = node.daemon.pid
+            await asyncio.to_thread(node.daemon.stop)  # the lab's supervisor starts it again
+            await annotate(api, name, {keys.UPGRADED_VERSION: None})
+            await until(lambda: node.daemon.pid not in (None, before))
+            waiting = node.daemon.pid
+            lock = node.machine.root / "var/lib/kube-upgraded/lock"
+            await until(lambda: lock.read_text().strip() == str(waiting))
+
+            conf.with_suffix(".later").rename(conf)
+            await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
+            assert node.daemon.pid == waiting
+
+
 async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:
     """At most 45 MiB resident (design 8)."""
     name = f"w-{secrets.token_hex(3)}"

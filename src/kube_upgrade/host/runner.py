@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Protocol
 
 OUTPUT_LIMIT = 8 * 1024 * 1024  # bytes kept per stream; `rpm-ostree status --json` of two images is some 200 KiB
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-_PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TMPDIR")
+_PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,15 @@ class SubprocessRunner:
             raise NotStarted(f"{argv[0]} cannot be started: {error.strerror or error}") from error
 
 
-def host_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What a program of the host gets: its own PATH, plain English output, and our proxies."""
+def host_environment(env: Mapping[str, str], *, bundled: bool | None = None) -> dict[str, str]:
+    """What a program of the host gets: its own PATH and library path, plain English output, and our proxies.
+
+    A bundled program's bootloader puts its own libraries into LD_LIBRARY_PATH and keeps the host's value, where there
+    is one, in LD_LIBRARY_PATH_ORIG. TMPDIR is ours alone: images that are pulled do not belong there.
+    """
+    if getattr(sys, "frozen", False) if bundled is None else bundled:
+        env = {name: value for name, value in env.items() if name != "LD_LIBRARY_PATH"}
+        env |= {"LD_LIBRARY_PATH": env["LD_LIBRARY_PATH_ORIG"]} if "LD_LIBRARY_PATH_ORIG" in env else {}
     fixed = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",

@@ -129,7 +129,8 @@ class Service:
         if process.poll() is None:
             self._signal(signal.SIGKILL)
         process.wait()
-        self._process = None
+        if self._process is process:  # else its supervisor has started the next one meanwhile
+            self._process = None
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

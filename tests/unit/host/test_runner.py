@@ -74,10 +74,21 @@ async def test_only_known_variables_reach_the_program() -> None:
     assert "PYTHONPATH" not in done.out
 
 
-def test_a_host_program_sees_proxies_but_not_our_library_path() -> None:
-    env = host_environment({"HTTPS_PROXY": "http://proxy", "LD_LIBRARY_PATH": "/tmp/unpacked", "SECRET": "x"})
+def test_a_host_program_sees_proxies_and_nothing_else_of_ours() -> None:
+    env = host_environment({"HTTPS_PROXY": "http://proxy", "SECRET": "x", "TMPDIR": "/run/kube-upgraded"})
     assert env["HTTPS_PROXY"] == "http://proxy"
-    assert not {"LD_LIBRARY_PATH", "SECRET"} & set(env)
+    assert not {"SECRET", "TMPDIR"} & set(env)
+
+
+@pytest.mark.parametrize(
+    ("bundled", "kept", "given"), [(True, None, None), (True, "/host/lib", "/host/lib"), (False, None, "/bundle")]
+)
+async def test_a_child_reads_the_hosts_own_library_path(bundled: bool, kept: str | None, given: str | None) -> None:
+    ours = {"LD_LIBRARY_PATH": "/bundle"} | ({"LD_LIBRARY_PATH_ORIG": kept} if kept else {})
+    done = await SubprocessRunner(env=host_environment(ours, bundled=bundled)).run(["env"], timeout=10)
+    read = dict(line.split("=", 1) for line in done.out.splitlines())
+    assert read.get("LD_LIBRARY_PATH") == given
+    assert "LD_LIBRARY_PATH_ORIG" not in read
 
 
 async def test_stdin_is_closed_so_that_no_question_can_hang() -> None:
