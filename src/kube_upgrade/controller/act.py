@@ -8,7 +8,7 @@ from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.errors import Conflict, NotFound
 from kube_upgrade.kube.wire import node as wire
-from kube_upgrade.kube.wire.node import NodeObject, time_text, to_node
+from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import status_object, to_plan
 from kube_upgrade.kube.wire.schema import PlanObject
 from kube_upgrade.model.action import (
@@ -20,6 +20,7 @@ from kube_upgrade.model.action import (
     PublishStatus,
     WithdrawOrder,
 )
+from kube_upgrade.model.moment import time_text
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.telemetry import logs

@@ -17,8 +17,9 @@ from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.informer import Informer
 from kube_upgrade.kube.wire import lock as wire
 from kube_upgrade.kube.wire.lock import BadLockObject, LockLease
-from kube_upgrade.kube.wire.node import NodeObject, time_text, to_node
+from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.model.lock import Holder, LockGroup, Turn
+from kube_upgrade.model.moment import time_text
 from kube_upgrade.model.node import Node
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import LOCK_HOLDERS, LOCK_SLOTS

@@ -5,6 +5,7 @@ from datetime import datetime
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import give_up, returned
 from kube_upgrade.model.host import HostSnapshot
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.pod import Pod
 from kube_upgrade.model.step import Step, TakeLock, Wait, Why
@@ -70,7 +71,7 @@ def os_update_held(seen: HostSnapshot, node: Node) -> str:
     if word is None:
         planned = bool(node.config) or node.order is not None
         return "the plan has not allowed OS updates" if planned else ""
-    until = _moment(word)
+    until = time_or_none(word)
     if until is None:
         return f"osUpdates is {word!r}"
     return "" if seen.now < until else "osUpdates has passed"
@@ -79,11 +80,3 @@ def os_update_held(seen: HostSnapshot, node: Node) -> str:
 def _next_look(case: Case) -> datetime:
     interval = case.seen.config.check_interval
     return case.now + interval if interval else case.now + case.seen.rules.poll * 30
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None

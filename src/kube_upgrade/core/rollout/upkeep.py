@@ -9,6 +9,7 @@ from kube_upgrade.core.rollout.fleet import Fleet, order_open, under_way
 from kube_upgrade.core.rollout.gates import OS_UPDATE_GATES, first_hold
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.model.action import ConfigureNode, ForgetNode
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import Hold, Reason
@@ -73,7 +74,7 @@ def told(node: Node) -> bool:
 
 def renewal(fleet: Fleet) -> datetime | None:
     """When the first permission for OS updates is to be renewed."""
-    ends = [_until(node.os_updates) for node, _ in fleet.managed() if node.os_updates]
+    ends = [time_or_none(node.os_updates) for node, _ in fleet.managed() if node.os_updates]
     return min((end - OS_UPDATES_FOR / 2 for end in ends if end and end > fleet.seen.now), default=None)
 
 
@@ -93,7 +94,7 @@ def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None, 
 
 def _os_updates(fleet: Fleet, node: Node, group: Group, quiet: bool) -> datetime | Literal["no"] | None:
     """A new value, or None to leave the old one. Nothing is given while nodes are on their way: slots are theirs."""
-    now, until = fleet.seen.now, _until(node.os_updates)
+    now, until = fleet.seen.now, time_or_none(node.os_updates)
     given = until is not None and until > now
     if not given and not quiet:
         return None  # the usual case in a rollout: no gate has to be asked
@@ -104,11 +105,3 @@ def _os_updates(fleet: Fleet, node: Node, group: Group, quiet: bool) -> datetime
     wanted = min(filter(None, (now + OS_UPDATES_FOR, fleet.closes)))
     enough = until is not None and until >= min(wanted, now + OS_UPDATES_FOR / 2) and until <= wanted
     return None if enough else wanted
-
-
-def _until(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment and moment.tzinfo else None

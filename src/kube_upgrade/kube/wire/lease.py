@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from kube_upgrade.model.lease import LeaseRecord
+from kube_upgrade.model.moment import time_or_none
 
 MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -41,8 +42,8 @@ def to_record(wire: LeaseObject) -> LeaseRecord:
     return LeaseRecord(
         holder=spec.holder_identity or "",
         duration=float(spec.lease_duration_seconds or 0),
-        acquired=_moment(spec.acquire_time),
-        renewed=_moment(spec.renew_time),
+        acquired=time_or_none(spec.acquire_time),
+        renewed=time_or_none(spec.renew_time),
         transitions=spec.lease_transitions or 0,
     )
 
@@ -64,10 +65,3 @@ def with_record(wire: LeaseObject, record: LeaseRecord) -> LeaseObject:
 def micro_time(moment: datetime | None) -> str | None:
     """metav1.MicroTime: always six digits, in UTC."""
     return moment.astimezone(UTC).strftime(MICRO_TIME) if moment else None
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None

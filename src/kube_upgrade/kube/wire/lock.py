@@ -14,8 +14,8 @@ import msgspec
 
 from kube_upgrade.kube.wire.lease import micro_time
 from kube_upgrade.kube.wire.meta import ObjectMeta
-from kube_upgrade.kube.wire.node import time_or_none, time_text
 from kube_upgrade.model.lock import Holder, LockGroup, Turn
+from kube_upgrade.model.moment import time_or_none, time_text
 
 PREFIX = "fleetlock.kube-upgrade.heathcliff.eu/"
 LABELS = {"app.kubernetes.io/managed-by": "fleetlock"}

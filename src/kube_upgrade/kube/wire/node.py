@@ -8,6 +8,7 @@ import msgspec
 
 from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
 from kube_upgrade.model.lock import DrainMark
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report, Taint
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
@@ -155,20 +156,6 @@ def version_or_none(text: str | None) -> KubeVersion | None:
         return KubeVersion.parse(text) if text else None
     except BadVersion:
         return None
-
-
-def time_or_none(text: str | None) -> datetime | None:
-    """A moment with zone from RFC 3339 text, or None."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment and moment.tzinfo else None
-
-
-def time_text(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the microsecond where there is one: 2026-11-24T02:00:00Z."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _member(words: type[Word], text: str | None) -> Word | None:

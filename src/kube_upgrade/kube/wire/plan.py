@@ -14,9 +14,10 @@ from cronsim import CronSim, CronSimError
 
 from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
 from kube_upgrade.kube.wire import schema
-from kube_upgrade.kube.wire.node import time_or_none, version_or_none
+from kube_upgrade.kube.wire.node import version_or_none
 from kube_upgrade.kube.wire.plan_status import UNKNOWN_VERSION, status_body, to_status
 from kube_upgrade.model.labels import Operator, Requirement, Selector
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node_config import BadValue, NodeConfig, parse_duration, read_config
 from kube_upgrade.model.plan import Budget, Freeze, Group, Percent, Plan, Window
 from kube_upgrade.model.status import PlanStatus
