@@ -18,6 +18,7 @@ from kube_upgrade.lab.binaries import Binaries, NoBinaries, find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane, KubectlFailed
 from kube_upgrade.lab.runs import Run
 from support.examples import EXAMPLES
+from support.postgres import Server, a_postgres
 
 # For tools/campaign.py: as many examples, under the seed that it prints.
 for profile, examples in EXAMPLES.items():
@@ -85,6 +86,13 @@ def control_plane(binaries: Binaries) -> Iterator[ControlPlane]:
     """One real control plane for the whole session; each test brings its own names and removes what it created."""
     with Run.open("tests") as run, ControlPlane.start(run, binaries) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One real PostgreSQL server for the whole session; each test makes databases of its own."""
+    with a_postgres() as server:
+        yield server
 
 
 @pytest.fixture

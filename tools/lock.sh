@@ -9,5 +9,5 @@ compile() {
     $tool/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
         --python-version 3.11 --python-platform linux pyproject.toml "$@"
 }
-compile --output-file requirements.lock
+compile --extra postgres --output-file requirements.lock # the image keeps slots in either database
 compile --extra dev --output-file requirements-dev.lock

@@ -30,7 +30,8 @@ class FleetLock:
     """One client's view of one lock server: the slot of `id` in `group`.
 
     `base_url` may have a path prefix, with or without a trailing slash. `timeout` bounds a whole call in seconds.
-    `ca` is a PEM file that replaces the system's authorities. Raises ValueError for a URL that is not http(s).
+    `ca` is a PEM file that replaces the system's authorities. Raises ValueError for a URL that is not http(s) and for
+    a file that is missing, unreadable or holds no certificate.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class FleetLock:
         self._http = httpx2.AsyncClient(
             headers={HEADER: "true", "Content-Type": "application/json", "Accept": "application/json"},
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
-            verify=ssl.create_default_context(cafile=str(ca)) if ca else True,
+            verify=_authorities(ca) if ca else True,
             follow_redirects=False,
         )
 
@@ -78,6 +79,14 @@ class FleetLock:
             return Refused("unreachable", f"{self._server}: {str(trouble) or type(trouble).__name__}", 0)
         retry_after = read_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
         return read_answer(answer.status_code, body, retry_after)
+
+
+def _authorities(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror if error.filename is None and error.strerror else error
+        raise ValueError(f"fleetlock CA: {ca} must be a PEM file with certificates: {reason}") from None
 
 
 def read_base_url(text: str) -> str:

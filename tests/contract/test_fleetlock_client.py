@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -168,3 +169,13 @@ NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
 )
 def test_retry_after_is_read_in_both_forms(text: str | None, seconds: float | None) -> None:
     assert read_retry_after(text, NOW) == seconds
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_an_authority_that_cannot_be_read_is_named(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(ValueError, match=f"fleetlock CA: {file} must be a PEM file"):
+        FleetLock("https://locks.example", "workers", ID, ca=file)

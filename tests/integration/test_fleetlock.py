@@ -108,7 +108,9 @@ class Site:
         groups = {name: {"slots": slots} for name in GROUPS}
         listen = {"server": {"listen": f"127.0.0.1:{port}"}, "kubernetes": {"kubeconfig": str(self.kubeconfig)}}
         config.write_bytes(
-            msgspec.yaml.encode({**listen, "namespace": self.namespace, "holdSeconds": hold, "groups": groups})
+            msgspec.yaml.encode(
+                {**listen, "namespace": self.namespace, "holdSeconds": hold, "nodeGoneSeconds": 1, "groups": groups}
+            )
         )
         with (self.folder / f"{port}.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(PROGRAM, "--config", config, stderr=log)
@@ -458,5 +460,5 @@ async def test_metrics_and_annotation_are_what_the_reference_says(site: Site) ->
         lease = await site.api.get(paths.lease(site.namespace, "fleetlock-group-workers"), dict[str, Any])
 
     note = msgspec.json.decode(raw["metadata"]["annotations"][DRAIN])
-    assert set(note) == {"group", "id", "since", "cordonedBefore"}
+    assert set(note) == {"group", "id", "since", "cordonedBefore", "drained"}
     assert lease["spec"]["holderIdentity"] == one

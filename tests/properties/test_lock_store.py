@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from kube_upgrade.core.fleetlock.slots import Wish
 from kube_upgrade.fleetlock.stores import Outcome
-from kube_upgrade.fleetlock.stores.kubernetes import KubernetesStore
+from kube_upgrade.fleetlock.stores.kubernetes import LeaseRecords
+from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.kube.api import NO_PARAMS
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.model.lock import Holder
@@ -79,7 +80,7 @@ class World:
     """Two replicas, and what each client (node, group) believes."""
 
     gate: Gate
-    stores: list[KubernetesStore]
+    stores: list[LockStore]
     running: dict[tuple[str, str], asyncio.Task[Outcome | Holder | None]] = field(default_factory=dict)
     granted: set[tuple[str, str]] = field(default_factory=set)
 
@@ -121,11 +122,16 @@ class World:
         assert len(planes) <= 1, f"control planes out together: {planes}"
 
 
+def two_replicas(api: AsyncMemoryApi) -> list[LockStore]:
+    """Their clocks stand still, which is what a clock that was set back looks like."""
+    return [LockStore(LeaseRecords(api, "locks", SLOTS), lambda: T0) for _ in range(2)]
+
+
 async def interleave(data: st.DataObject, clients: list[tuple[str, str]]) -> World:
     """Any schedule of sends, services and losses."""
     gate, memory = Gate(), MemoryApi()
     api = GatedApi(memory, gate)
-    world = World(gate=gate, stores=[KubernetesStore(api, "locks", SLOTS, lambda: T0) for _ in range(2)])
+    world = World(gate=gate, stores=two_replicas(api))
     for _ in range(data.draw(st.integers(5, 80), label="steps")):
         kinds = ["start"] + ["serve"] * 5 * bool(gate.pending) + ["lose"] * bool(world.running)
         match data.draw(st.sampled_from(kinds)):
@@ -182,7 +188,7 @@ async def test_a_turn_left_behind_goes_to_one_node_even_if_its_old_owner_comes_b
     """cp1 releases and its server dies before it ends the turn; cp2 is about to take it over; cp1 asks again."""
     gate = Gate()
     api = GatedApi(MemoryApi(), gate)
-    world = World(gate=gate, stores=[KubernetesStore(api, "locks", SLOTS, lambda: T0) for _ in range(2)])
+    world = World(gate=gate, stores=two_replicas(api))
     world.start(0, "cp1", "a", "reserve")
     await serve_all(world)
     world.start(0, "cp1", "a", "release")

@@ -51,13 +51,30 @@ class Refuse:
 Judgement = Evict | Await | Skip | Refuse
 
 
+class Overdue(StrEnum):
+    """What becomes of a drain that is not done at its deadline."""
+
+    WAIT = "wait"  # go on for ever
+    GIVE_UP = "giveUp"  # uncordon, free the slot, say so
+    DELETE = "delete"  # delete what is left, past every budget
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainPolicy:
-    """What an operator allows in one group. `bare_pods`: pods without a controller, which nobody re-creates."""
+    """What an operator allows in one group. `bare_pods`: pods without a controller, which nobody re-creates.
+
+    `deadline` is in seconds of draining; None: there is none, and `overdue` never comes.
+    """
 
     bare_pods: bool = True
     empty_dir: bool = True
     no_other_node: bool = True  # False: evict even where no other node could take the pod
+    deadline: float | None = None
+    overdue: Overdue = Overdue.WAIT
+
+    def at(self, spent: float) -> Overdue:
+        """What to do after so many seconds."""
+        return Overdue.WAIT if self.deadline is None or spent < self.deadline else self.overdue
 
 
 def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy) -> Judgement:

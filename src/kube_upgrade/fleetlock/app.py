@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hmac import compare_digest
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -9,17 +10,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kube_upgrade.core.fleetlock.protocol import BODY_LIMIT, HEADER, Answer, Kind, Operation, read_request, write_answer
 from kube_upgrade.fleetlock.replica import Replica
+from kube_upgrade.fleetlock.settings import Settings
 from kube_upgrade.kube.clock import stop
 
 BODY_SECONDS = 10.0  # a client may take this long to send its few hundred bytes
 CLIENT_GONE = 499  # written to nobody
 
 
-def build(replica: Replica, stopping: asyncio.Event) -> Starlette:
-    """The application; requests that are held open are let go when `stopping` is set."""
+def build(replica: Replica, stopping: asyncio.Event, settings: Settings) -> ASGIApp:
+    """The application; requests that are held open are let go when `stopping` is set.
+
+    Where there is a secret path prefix, /v1 is found below it and nowhere else, and its users may see the ids.
+    """
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok", "error": ""})
@@ -31,10 +37,12 @@ def build(replica: Replica, stopping: asyncio.Event) -> Starlette:
         )
 
     async def metrics(request: Request) -> Response:
+        replica.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def locks(request: Request) -> Response:
-        return JSONResponse(replica.locks())
+        trusted = bool(settings.path_prefix) or _bears(request, settings.read_token)
+        return JSONResponse(replica.locks(secrets=trusted))
 
     app = Starlette(
         routes=[
@@ -47,7 +55,31 @@ def build(replica: Replica, stopping: asyncio.Event) -> Starlette:
         exception_handlers={HTTPException: _refused},
     )
     app.router.redirect_slashes = False
-    return app
+    return _Below(app, f"/{settings.path_prefix}") if settings.path_prefix else app
+
+
+class _Below:
+    """/v1 of the application, moved below a secret prefix. Comparing takes as long for a near miss as for a far one."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let pass what knows the prefix; /v1 itself is not there."""
+        path = scope["path"].encode()
+        if compare_digest(path[: len(self._prefix)], self._prefix):
+            rest = path[len(self._prefix) :].decode()
+            scope = {**scope, "path": rest if rest.startswith("/v1/") else "/"}
+        elif path.startswith(b"/v1/"):
+            scope = {**scope, "path": "/"}
+        await self._app(scope, receive, send)
+
+
+def _bears(request: Request, token: str) -> bool:
+    """True where there is a token and the request has it."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return bool(token) and compare_digest(given.encode(), token.encode())
 
 
 def _endpoint(
@@ -66,7 +98,8 @@ def _endpoint(
             return _response(read)
         if missing := replica.not_ready():
             return _response(Answer(kind=Kind.UNAVAILABLE, value=missing, retry_after=1))
-        return await _unless_gone(request, asyncio.create_task(replica.service.answer(read)), stopping)
+        source = request.client.host if request.client is not None else ""
+        return await _unless_gone(request, asyncio.create_task(replica.service.answer(read, source)), stopping)
 
     return endpoint
 

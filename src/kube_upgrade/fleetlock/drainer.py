@@ -12,15 +12,20 @@ from typing import NoReturn
 
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.eviction import DrainPolicy
+from kube_upgrade.fleetlock.announce import Announcer, Told, about
+from kube_upgrade.fleetlock.stores import StoreUnavailable
+from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.drain import DrainProgress, DrainResult, drain
+from kube_upgrade.kube.cordon import MarkedByAnother, restore
+from kube_upgrade.kube.drain import DrainBlocked, Drained, DrainProgress, DrainResult, Overran, Withdrawn, drain
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node
 from kube_upgrade.telemetry import logs
-from kube_upgrade.telemetry.metrics import DRAIN_BLOCKED
+from kube_upgrade.telemetry.metrics import DRAIN_BLOCKED, DRAINS
 
 FIRST_PAUSE, MOST_PAUSE = 0.5, 10.0  # seconds after trouble with the API server
+OUTCOMES = {Drained: "drained", Overran: "gave_up", Withdrawn: "withdrawn", MarkedByAnother: "node_busy"}
 
 _dice = SystemRandom()
 _log = logs.logger("fleetlock.drainer")
@@ -32,6 +37,7 @@ class Running:
 
     node: str
     mark: DrainMark
+    policy: DrainPolicy
     progress: DrainProgress = field(default_factory=DrainProgress)
     trouble: str = ""
     task: asyncio.Task[DrainResult] | None = None
@@ -47,9 +53,13 @@ class Running:
 class Drainer:
     """At most one drain per node. `run` must run; `nodes` gives the cluster's nodes as they are now."""
 
-    def __init__(self, api: Api, nodes: Callable[[], Iterable[Node]]) -> None:
+    def __init__(
+        self, *, api: Api, store: LockStore, nodes: Callable[[], Iterable[Node]], announcer: Announcer
+    ) -> None:
         self._api = api
+        self._store = store
         self._nodes = nodes
+        self._announcer = announcer
         self._running: dict[str, Running] = {}
         self._tasks = asyncio.TaskGroup()
 
@@ -66,11 +76,15 @@ class Drainer:
             return running
         self.stop(node)
         _log.info("draining", node=node, group=mark.group)
-        running = Running(node=node, mark=mark)
-        running.task = self._tasks.create_task(self._until_done(running, policy))
+        running = Running(node=node, mark=mark, policy=policy)
+        running.task = self._tasks.create_task(self._until_done(running))
         self._running[node] = running
-        running.task.add_done_callback(lambda task: self._ended(running))
+        running.task.add_done_callback(lambda task: self._ended(running, task))
         return running
+
+    def drains(self, node: str) -> bool:
+        """True while a drain of this node runs here."""
+        return node in self._running
 
     def stop(self, node: str) -> None:
         """Stop the drain of this node, if one runs here."""
@@ -78,13 +92,14 @@ class Drainer:
         if running is not None and running.task is not None:
             running.task.cancel()
 
-    def _ended(self, running: Running) -> None:
+    def _ended(self, running: Running, task: asyncio.Task[DrainResult]) -> None:
         if self._running.get(running.node) is running:
             del self._running[running.node]
-        if running.node not in self._running:
-            DRAIN_BLOCKED.labels(running.node).set(0)
+        _unblock(running)
+        if not task.cancelled() and task.exception() is None:
+            DRAINS.labels(OUTCOMES[type(task.result())]).inc()
 
-    async def _until_done(self, running: Running, policy: DrainPolicy) -> DrainResult:
+    async def _until_done(self, running: Running) -> DrainResult:
         failures = 0
 
         def say(progress: DrainProgress) -> None:
@@ -94,19 +109,53 @@ class Drainer:
 
         while True:
             try:
-                return await drain(self._api, running.node, running.mark, policy=policy, others=self._nodes, say=say)
-            except KubeError as error:
+                return await self._drained(running, say)
+            except (KubeError, StoreUnavailable) as error:
                 failures += 1
                 seconds = pause(failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
                 running.trouble = str(error)
                 _log.warning("drain interrupted", node=running.node, reason=str(error), retry_seconds=round(seconds, 1))
                 await asyncio.sleep(seconds)
 
+    async def _drained(self, running: Running, say: Callable[[DrainProgress], None]) -> DrainResult:
+        mark, policy = running.mark, running.policy
+        result = await drain(self._api, running.node, mark, policy=policy, others=self._nodes, say=say)
+        if isinstance(result, Overran):
+            await self._give_up(running, result)
+        return result
+
+    async def _give_up(self, running: Running, result: Overran) -> None:
+        """Back into service, then the slot to the next: a slot is not free while its node is out of service."""
+        node, mark = running.node, running.mark
+        minutes = (running.policy.deadline or 0.0) / 60
+        note = f"gave up draining after {minutes:g} min; uncordoned; left: {', '.join(result.last.left[:3])}"
+        note += "".join(f"; {_held(blocked)}" for blocked in result.last.blocked[:3])
+        await restore(self._api, node, mark.same_reservation)
+        await self._store.release(mark.group, mark.id, mark.since)
+        _log.warning("gave up a drain", node=node, group=mark.group, reason=note)
+        self._announcer.announce(about(node, Told.GAVE_UP, note))
+
     def _hear(self, running: Running, progress: DrainProgress) -> None:
         if progress.blocked != running.progress.blocked:
+            _unblock(running)
             for blocked in progress.blocked:
                 _log.info(
                     "pod blocks the drain", node=running.node, pod=blocked.pod, pdb=blocked.pdb, reason=blocked.message
                 )
-        DRAIN_BLOCKED.labels(running.node).set(1 if progress.blocked else 0)
+                self._announcer.announce(about(running.node, Told.BLOCKED, _held(blocked)))
+                DRAIN_BLOCKED.labels(running.node, blocked.pod, blocked.pdb).set(1)
+        if progress.deleted != running.progress.deleted:
+            note = f"the drain's deadline passed; deleted {', '.join(progress.deleted)}"
+            _log.warning("deleted pods", node=running.node, pods=progress.deleted)
+            self._announcer.announce(about(running.node, Told.DELETED, note))
         running.progress, running.trouble = progress, ""
+
+
+def _held(blocked: DrainBlocked) -> str:
+    by = f" by PodDisruptionBudget {blocked.pdb}" if blocked.pdb else ""
+    return f"{blocked.pod} is held back{by}: {blocked.message}"
+
+
+def _unblock(running: Running) -> None:
+    for blocked in running.progress.blocked:
+        DRAIN_BLOCKED.remove(running.node, blocked.pod, blocked.pdb)

@@ -47,7 +47,7 @@ class Machines:
         self._ids[node.name] = id
         self._names[id].add(node.name)
         if len(self._names[id]) > 1:
-            _log.warning("nodes share a machine-id", nodes=sorted(self._names[id]), id=id)
+            _log.warning("nodes share a machine-id", nodes=sorted(self._names[id]))
 
     def _forget(self, name: str) -> None:
         id = self._ids.pop(name, None)

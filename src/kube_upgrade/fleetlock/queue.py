@@ -1,39 +1,69 @@
-"""Those who wait for a slot of one group: first come, first served within this replica.
+"""Those who wait for a slot of one group: first come, first served here; between replicas as core.fleetlock.slots says.
 
 One task per group asks the store on everyone's behalf, woken by new arrivals and by changed locks, so a hundred
 waiting requests cost one try per free slot and not a hundred.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from bisect import insort
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import NoReturn
 
-from kube_upgrade.core.fleetlock.slots import Verdict, Wish
-from kube_upgrade.fleetlock.stores import Outcome, Store, StoreUnavailable
+from kube_upgrade.core.fleetlock.slots import Verdict, Wish, ahead
+from kube_upgrade.fleetlock.stores import Outcome, StoreUnavailable
+from kube_upgrade.fleetlock.stores.store import LockStore
+from kube_upgrade.model.lock import LockGroup
 from kube_upgrade.telemetry import logs
 
 _log = logs.logger("fleetlock.queue")
 
 WAKE_SECONDS = 5.0  # a look without news: a lost wake costs this long at most
+PATIENCE_SECONDS = 2.0  # a free slot is left this long to a replica whose turn it is
+LINGER_SECONDS = 3.0  # a client whose request ran out keeps its place so long: time to ask again
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Waiter:
     wish: Wish
+    place: int
     answer: asyncio.Future[Outcome]
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     why: Outcome | None = None
 
+    @property
+    def in_line(self) -> bool:
+        """True while nothing but other clients keeps it from its slot."""
+        shut_out = (Verdict.FULL, Verdict.QUEUED)
+        return not self.answer.done() and self.why is not None and self.why.verdict in shut_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """The place of a client whose request ran out."""
+
+    place: int
+    until: float
+
 
 class Queue:
-    """The queue of one group. `run` must run for anyone to be served."""
+    """The queue of one group at this replica, whose name others must not bear. `run` must run for anyone to be served.
 
-    def __init__(self, store: Store, group: str) -> None:
+    `len()` is how many requests wait.
+    """
+
+    def __init__(self, store: LockStore, group: str, replica: str = "") -> None:
         self._store = store
         self._group = group
+        self._replica = replica
+        self._places = count()
         self._waiters: list[_Waiter] = []
+        self._kept: dict[str, _Kept] = {}
         self._unclaimed: list[Outcome] = []  # slots taken for clients that went away in the same moment
         self._news = asyncio.Event()
+        self._in_line = False  # the store has this replica among those who wait
+        self._behind: tuple[tuple[str, ...], LockGroup] | None = None  # who is first, and when that was seen
+        self._behind_since = 0.0
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -47,30 +77,70 @@ class Queue:
 
         Cancelling leaves the queue; a slot that was just taken for this wish is given back. Raises StoreUnavailable.
         """
-        waiter = _Waiter(wish=wish, answer=asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
+        replica = self._replica if seconds > 0 else ""
+        answer = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(wish=replace(wish, replica=replica), place=self._place(wish.id), answer=answer)
+        insort(self._waiters, waiter, key=lambda each: each.place)
         self.wake()
         try:
-            return await self._answer_within(waiter, seconds)
+            outcome = await self._answer_within(waiter, seconds)
         except asyncio.CancelledError:
             self._leave(waiter)
             raise
+        else:
+            if not outcome.verdict.holds and replica:
+                self._kept[wish.id] = _Kept(place=waiter.place, until=_now() + LINGER_SECONDS)
+            return outcome
         finally:
             waiter.answer.cancel()
             self._waiters.remove(waiter)
+            self.wake()
 
     async def run(self) -> NoReturn:
         """Serve the queue until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(WAKE_SECONDS):
+                async with asyncio.timeout(self._pause()):
                     await self._news.wait()
             except TimeoutError:
                 pass
             self._news.clear()
             while self._unclaimed:
-                await self._give_back(self._unclaimed.pop())
-            await self._serve()
+                await self.give_back(self._unclaimed.pop())
+            try:
+                await self._pass_over()
+                await self._serve()
+                await self._leave_line()
+            except StoreUnavailable as error:
+                _log.warning("the line stays as it is", group=self._group, reason=str(error))
+
+    async def give_back(self, outcome: Outcome) -> None:
+        """Nobody waits for this slot any more. One that was held before the wish is not this wish's to give.
+
+        Nor is one that was asked for again since: that client is alive, and may have been told that it holds.
+        """
+        held = outcome.holder
+        if outcome.verdict is not Verdict.TAKEN or held is None:
+            return
+        _log.info("giving back a slot whose client has gone", group=self._group, node=held.node)
+        try:
+            await self._store.release(self._group, held.id, held.since, held.asks)
+        except StoreUnavailable as error:  # the client will ask again, or release
+            _log.warning("could not give the slot back", group=self._group, node=held.node, reason=str(error))
+
+    def _place(self, id: str) -> int:
+        kept = self._kept.pop(id, None)
+        return kept.place if kept is not None and kept.until > _now() else next(self._places)
+
+    def _pause(self) -> float:
+        """Seconds until something is due without news."""
+        now = _now()
+        moments = [now + WAKE_SECONDS]
+        if self._behind is not None and self._waiters:
+            moments.append(self._behind_since + PATIENCE_SECONDS)
+        if self._in_line:
+            moments.extend(kept.until for kept in self._kept.values())
+        return max(0.001, min(moments) - now)
 
     async def _answer_within(self, waiter: _Waiter, seconds: float) -> Outcome:
         try:
@@ -86,44 +156,66 @@ class Queue:
         """The client is gone; it may have been served in this very moment."""
         if waiter.answer.done() and not waiter.answer.cancelled() and waiter.answer.exception() is None:
             self._unclaimed.append(waiter.answer.result())
-            self.wake()
 
     async def _serve(self) -> None:
-        full: Outcome | None = None
+        shut: Outcome | None = None
         for waiter in list(self._waiters):
             if waiter.answer.done():
                 continue
-            if full is not None and full.group.holder(waiter.wish.id) is None:
-                waiter.why = full
+            if shut is not None and shut.group.holder(waiter.wish.id) is None:
+                waiter.why = shut
                 waiter.looked.set()
                 continue
             outcome = await self._try(waiter)
-            if outcome is not None and outcome.verdict is Verdict.FULL:
-                full = outcome
+            if outcome is not None and outcome.verdict in (Verdict.FULL, Verdict.QUEUED):
+                shut = outcome
 
     async def _try(self, waiter: _Waiter) -> Outcome | None:
+        more = any(other.in_line for other in self._waiters if other is not waiter)
         try:
-            outcome = await self._store.reserve(self._group, waiter.wish)
+            outcome = await self._store.reserve(self._group, replace(waiter.wish, more=more))
         except StoreUnavailable as error:
             if not waiter.answer.done():
                 waiter.answer.set_exception(error)
             waiter.looked.set()
             return None
+        self._note_line(outcome)
         if not outcome.verdict.holds:
             waiter.why = outcome
         elif not waiter.answer.done():
             waiter.answer.set_result(outcome)
         else:
-            await self._give_back(outcome)
+            await self.give_back(outcome)
         waiter.looked.set()
         return outcome
 
-    async def _give_back(self, outcome: Outcome) -> None:
-        """Nobody waits for this slot any more. One that was held before the wish is not this wish's to give."""
-        if outcome.verdict is not Verdict.TAKEN:
+    def _note_line(self, outcome: Outcome) -> None:
+        self._in_line = self._replica in outcome.group.waiting
+        if outcome.verdict is not Verdict.QUEUED:
+            self._behind = None
             return
-        _log.info("giving back a slot whose client has gone", group=self._group, id=outcome.id)
-        try:
-            await self._store.release(self._group, outcome.id, outcome.since)
-        except StoreUnavailable as error:  # the client will ask again, or release
-            _log.warning("could not give the slot back", group=self._group, id=outcome.id, reason=str(error))
+        first = ahead(outcome.group, self._replica)
+        seen = self._behind
+        if seen is None or seen[0] != first or seen[1].last != outcome.group.last:
+            self._behind, self._behind_since = (first, outcome.group), _now()
+
+    async def _pass_over(self) -> None:
+        """A slot is free, and the replicas that are first have not come for it: theirs is the next turn after all."""
+        if self._behind is None or not self._waiters or _now() < self._behind_since + PATIENCE_SECONDS:
+            return
+        silent, self._behind = self._behind[0], None
+        for replica in silent:
+            _log.info("passing over a replica that does not take its turn", group=self._group, replica=replica)
+            await self._store.leave(self._group, replica)
+
+    async def _leave_line(self) -> None:
+        """Out of the line when nobody waits here any more and nobody is about to come back."""
+        now = _now()
+        self._kept = {id: kept for id, kept in self._kept.items() if kept.until > now}
+        if self._in_line and not self._kept and not any(waiter.in_line for waiter in self._waiters):
+            await self._store.leave(self._group, self._replica)
+            self._in_line = False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -10,98 +10,143 @@ from collections.abc import Mapping
 from kube_upgrade.core.fleetlock.protocol import Answer, Kind, Operation, Request
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish
 from kube_upgrade.core.fleetlock.upkeep import reserved
-from kube_upgrade.fleetlock.drainer import Drainer, Running
-from kube_upgrade.fleetlock.machines import Machines
+from kube_upgrade.fleetlock.announce import Told, about
+from kube_upgrade.fleetlock.cluster import Cluster
+from kube_upgrade.fleetlock.drainer import Running
 from kube_upgrade.fleetlock.queue import Queue
 from kube_upgrade.fleetlock.settings import Settings
-from kube_upgrade.fleetlock.stores import Outcome, Store, StoreUnavailable
-from kube_upgrade.kube.api import Api
+from kube_upgrade.fleetlock.stores import Outcome, StoreUnavailable
+from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.kube.cordon import MarkedByAnother, restore
-from kube_upgrade.kube.drain import Drained, DrainProgress
+from kube_upgrade.kube.drain import Drained, DrainProgress, DrainResult, Overran
 from kube_upgrade.kube.errors import KubeError
-from kube_upgrade.model.lock import DrainMark, Holder
+from kube_upgrade.model.lock import DrainMark, Holder, short
 from kube_upgrade.model.node import Node
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import LOCK_REQUESTS
 
 SOON, LATER = 1, 5  # Retry-After: asking again at once costs nothing where requests are held open
+MUCH_LATER = 60  # after a drain that was given up: the others may have the slot first
 NAMES = 3  # pods named in an answer
 
 _log = logs.logger("fleetlock")
 
 
 class LockService:
-    """Answers requests while a replica's caches, queues and drainer run."""
+    """Answers requests while a replica's caches, queues and drainer run. Without a cluster nothing is drained."""
 
     def __init__(
-        self,
-        *,
-        settings: Settings,
-        api: Api,
-        store: Store,
-        machines: Machines,
-        queues: Mapping[str, Queue],
-        drainer: Drainer,
+        self, *, settings: Settings, store: LockStore, queues: Mapping[str, Queue], cluster: Cluster | None
     ) -> None:
         self._settings = settings
-        self._api = api
         self._store = store
-        self._machines = machines
         self._queues = queues
-        self._drainer = drainer
+        self._cluster = cluster
         self._again = SOON if settings.hold_seconds >= LATER else LATER
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer to a request, after holdSeconds at most (and what the API server takes)."""
+    async def answer(self, request: Request, source: str = "") -> Answer:
+        """The answer to a request, after holdSeconds at most (and what the store and the API server take).
+
+        `source` is the client's address, looked at where the settings want that.
+        """
         try:
-            answer = await self._answered(request)
-        except (StoreUnavailable, KubeError) as error:
+            answer = await self._answered(request, source)
+        except StoreUnavailable as error:
+            answer = Answer(kind=Kind.UNAVAILABLE, value=str(error), retry_after=LATER)
+        except KubeError as error:
             answer = Answer(kind=Kind.UNAVAILABLE, value=f"the API server: {error}", retry_after=LATER)
         LOCK_REQUESTS.labels(request.operation, answer.kind).inc()
-        _log.info("answering", operation=request.operation, group=request.group, id=request.id, status=answer.status,
-                  kind=answer.kind, reason=answer.value)  # fmt: skip
+        _log.info("answering", operation=request.operation, group=request.group, client=self._name(request.id),
+                  status=answer.status, kind=answer.kind, reason=answer.value)  # fmt: skip
         return answer
 
-    async def _answered(self, request: Request) -> Answer:
+    def _name(self, id: str) -> str:
+        """Who asks, for the log: an id suffices to release a slot and does not belong there."""
+        nodes = self._cluster.machines.find(id) if self._cluster is not None else ()
+        return ",".join(node.name for node in nodes) or short(id)
+
+    async def _answered(self, request: Request, source: str) -> Answer:
+        nodes = self._cluster.machines.find(request.id) if self._cluster is not None else ()
+        if self._settings.check_source and not self._may_speak_for(nodes, source):
+            return _wrong_source(source, [node.name for node in nodes])
         if request.operation is Operation.STEADY_STATE:
             return await self._steady_state(request)
         if request.group not in self._queues:
             return _unknown(request)
-        nodes = self._machines.find(request.id)
         if len(nodes) > 1:
             return _duplicate([node.name for node in nodes])
+        waiting = sum(len(queue) for queue in self._queues.values())
+        if waiting >= self._settings.max_waiting:
+            value = f"{waiting} requests wait here already"
+            return Answer(kind=Kind.UNAVAILABLE, value=value, retry_after=LATER)
         return await self._pre_reboot(request, nodes[0] if nodes else None)
+
+    def _may_speak_for(self, nodes: tuple[Node, ...], source: str) -> bool:
+        """True where one of the nodes has this address; nobody knows the address of a machine outside the cluster."""
+        return not nodes or any(self._cluster is not None and self._cluster.has_address(node, source) for node in nodes)
 
     async def _pre_reboot(self, request: Request, node: Node | None) -> Answer:
         until = asyncio.get_running_loop().time() + self._settings.hold_seconds
         outcome = await self._queues[request.group].take(_wish(request, node), self._settings.hold_seconds)
         if not outcome.verdict.holds or outcome.since is None:
             return self._refusal(outcome)
+        if self._cluster is None:
+            return Answer(kind=Kind.SUCCESS, value="slot held; this server knows no cluster, nothing is drained")
+        if (moved := self._moved(request, node)) is not None:
+            return moved
         if node is None:
             return Answer(kind=Kind.SUCCESS, value="slot held; no node of the cluster has this id, nothing to drain")
         mark = DrainMark(group=request.group, id=request.id, since=outcome.since)
+        return await self._drained(self._cluster, node, mark, until)
+
+    def _moved(self, request: Request, node: Node | None) -> Answer | None:
+        """A second look after the wait: the slot is held, but the nodes are not, or not known, as they were."""
+        if self._cluster is None:
+            return None
+        if missing := self._cluster.not_ready():
+            return Answer(kind=Kind.UNAVAILABLE, value=missing, retry_after=SOON)
+        now = [(each.uid, each.control_plane) for each in self._cluster.machines.find(request.id)]
+        if now == ([] if node is None else [(node.uid, node.control_plane)]):
+            return None
+        value = "the node with this id changed while its request waited; ask again"
+        return Answer(kind=Kind.UNAVAILABLE, value=value, retry_after=SOON)
+
+    async def _drained(self, cluster: Cluster, node: Node, mark: DrainMark, until: float) -> Answer:
         while True:
-            running = self._drainer.begin(node.name, mark, self._settings.groups[request.group].policy)
+            running = cluster.drainer.begin(node.name, mark, cluster.policy(mark.group))
             result = await running.result_within(until - asyncio.get_running_loop().time())
-            if isinstance(result, Drained):
-                return await self._grant(mark, result, node.name)
             if not isinstance(result, MarkedByAnother):
-                return self._draining(running)
-            if await self._is_reserved(result.mark):
+                return await self._after(cluster, mark, running, result)
+            if result.mark.group not in self._queues or await self._is_reserved(result.mark):
                 await self._store.release(mark.group, mark.id, mark.since)
                 return _node_busy(node.name, result.mark, self._again)
-            await restore(self._api, node.name, result.mark.__eq__)  # left behind by a server that died
+            # left behind by a server of ours that died
+            await restore(cluster.api, node.name, result.mark.same_reservation)
 
-    async def _grant(self, mark: DrainMark, drained: Drained, node: str) -> Answer:
+    async def _after(self, cluster: Cluster, mark: DrainMark, running: Running, result: DrainResult | None) -> Answer:
+        match result:
+            case Drained():
+                return await self._grant(cluster, mark, result, running.node)
+            case Overran():
+                value = f"gave up draining {running.node} at its deadline; it is uncordoned and its slot is free"
+                return Answer(kind=Kind.DRAIN_GAVE_UP, value=value, retry_after=MUCH_LATER)
+            case _:
+                return self._draining(running)
+
+    async def _grant(self, cluster: Cluster, mark: DrainMark, drained: Drained, node: str) -> Answer:
         """The last look at the lock: a release by someone else may have been faster than the drain."""
         if not await self._is_reserved(mark):
             return Answer(
                 kind=Kind.DRAINING, value="the slot was released while the node was drained", retry_after=SOON
             )
+        if missing := cluster.not_ready():
+            return Answer(kind=Kind.UNAVAILABLE, value=missing, retry_after=SOON)
+        kind, value = Kind.SUCCESS, f"slot held; {node} is drained"
         if drained.kept:
+            kind = Kind.NO_OTHER_NODE
             value = f"NoOtherNode: {node} is cordoned; no other node could take {_some(drained.kept)}"
-            return Answer(kind=Kind.NO_OTHER_NODE, value=value)
-        return Answer(kind=Kind.SUCCESS, value=f"slot held; {node} is drained")
+        cluster.announcer.announce(about(node, Told.GRANTED, f"group {mark.group}: {value}"))
+        return Answer(kind=kind, value=value)
 
     async def _steady_state(self, request: Request) -> Answer:
         """Uncordon, then release: a slot is not free while its node is out of service."""
@@ -110,22 +155,26 @@ class LockService:
         if holder is None:
             known = request.group in self._queues
             return Answer(kind=Kind.SUCCESS, value="no slot was held") if known else _unknown(request)
-        await self._uncordon(request, holder)
+        if holder.node:
+            await self._uncordon(request, holder)
         await self._store.release(request.group, request.id, holder.since)
         for queue in self._queues.values():
             queue.wake()
         return Answer(kind=Kind.SUCCESS, value="slot released")
 
     async def _uncordon(self, request: Request, holder: Holder) -> None:
-        if not holder.node:
+        if self._cluster is None:
+            _log.warning("released without uncordoning: this server knows no cluster", node=holder.node)
             return
-        self._drainer.stop(holder.node)
+        self._cluster.drainer.stop(holder.node)
 
         def ours(mark: DrainMark) -> bool:
             return (mark.group, mark.id) == (request.group, request.id)
 
-        if await restore(self._api, holder.node, ours):
+        if await restore(self._cluster.api, holder.node, ours):
             _log.info("back in service", node=holder.node, group=request.group)
+            note = f"group {request.group}: back in service, slot released"
+            self._cluster.announcer.announce(about(holder.node, Told.RELEASED, note))
 
     async def _is_reserved(self, mark: DrainMark) -> bool:
         return reserved(await self._store.read(mark.group), mark)
@@ -133,10 +182,13 @@ class LockService:
     def _refusal(self, outcome: Outcome) -> Answer:
         if outcome.verdict is Verdict.CONTROL_PLANE_BUSY and outcome.busy is not None:
             turn = outcome.busy
-            value = f"control-plane node {_who(turn.holder)} holds a slot of group {turn.group}; one at a time"
+            value = f"control-plane node {turn.holder.who} holds a slot of group {turn.group}; one at a time"
             return Answer(kind=Kind.CONTROL_PLANE_BUSY, value=value, retry_after=self._again)
         group = outcome.group
-        holders = ", ".join(_who(holder) for holder in group.holders[:NAMES])
+        if outcome.verdict is Verdict.QUEUED:
+            value = f"clients at {len(group.waiting)} other replicas wait longer for a slot of group {group.name}"
+            return Answer(kind=Kind.ALL_SLOTS_FULL, value=value, retry_after=self._again)
+        holders = ", ".join(holder.who for holder in group.holders[:NAMES])
         more = f" and {len(group.holders) - NAMES} more" if len(group.holders) > NAMES else ""
         value = f"all slots of group {group.name} ({group.slots}) are held: {holders}{more}"
         return Answer(kind=Kind.ALL_SLOTS_FULL, value=value, retry_after=self._again)
@@ -167,13 +219,14 @@ def _duplicate(names: list[str]) -> Answer:
     return Answer(kind=Kind.DUPLICATE_ID, value=value)
 
 
+def _wrong_source(source: str, names: list[str]) -> Answer:
+    value = f"{source} is no address of {' or '.join(names)}, whose id this is"
+    return Answer(kind=Kind.WRONG_SOURCE, value=value)
+
+
 def _node_busy(node: str, mark: DrainMark, retry_after: int) -> Answer:
     value = f"{node} already holds a slot of group {mark.group}: it must be released first"
     return Answer(kind=Kind.NODE_BUSY, value=value, retry_after=retry_after)
-
-
-def _who(holder: Holder) -> str:
-    return holder.node or holder.id
 
 
 def _left(progress: DrainProgress) -> str:

@@ -18,6 +18,7 @@ from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node
 
 PATCH_TRIES = 10  # the kubelet writes its Node too
+BEAT_SECONDS = 20  # a drain notes how long it has worked this often: other replicas see that it lives
 
 _dice = random.SystemRandom()
 Patch = dict[str, dict[str, Any]]  # a merge patch of metadata and spec
@@ -48,12 +49,19 @@ async def cordon(api: Api, name: str, mark: DrainMark) -> Node | MarkedByAnother
     return await _patched(api, name, change)
 
 
-async def keep_cordoned(api: Api, name: str, mark: DrainMark) -> bool:
-    """Cordon again where someone lifted the cordon; False where this reservation's mark is gone. Raises KubeError."""
+async def keep_cordoned(api: Api, name: str, mark: DrainMark, spent: float = 0.0, *, drained: bool = False) -> bool:
+    """Cordon again where someone lifted the cordon, and note from time to time how long the drain has worked.
+
+    False where this reservation's mark is gone. Raises KubeError.
+    """
 
     def change(node: Node) -> Patch | None:
-        ours = node.drain is not None and node.drain.same_reservation(mark)
-        return {"metadata": {}, "spec": {"unschedulable": True}} if ours and not node.unschedulable else None
+        if node.drain is None or not node.drain.same_reservation(mark):
+            return None
+        noted = node.drain
+        if spent >= noted.spent + BEAT_SECONDS or (drained and not noted.drained):
+            noted = replace(noted, spent=max(noted.spent, int(spent)), drained=noted.drained or drained)
+        return None if noted == node.drain and node.unschedulable else _marked(noted)
 
     try:
         node = await _patched(api, name, change)

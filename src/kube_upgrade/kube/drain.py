@@ -9,12 +9,13 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 
 from kube_upgrade.core.backoff import pause
-from kube_upgrade.core.eviction import Await, DrainPolicy, Evict, Judgement, Refuse, Skip, Stay, judge
+from kube_upgrade.core.eviction import Await, DrainPolicy, Evict, Judgement, Overdue, Refuse, Skip, Stay, judge
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.clock import stop
@@ -47,10 +48,11 @@ class DrainBlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainProgress:
-    """What is still on the node: pods to be evicted or gone soon, and who blocks."""
+    """What is still on the node: pods to be evicted or gone soon, who blocks, what was deleted at the deadline."""
 
     left: tuple[str, ...] = ()
     blocked: tuple[DrainBlocked, ...] = ()
+    deleted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,14 @@ class Withdrawn:
     """The mark or the node vanished while the drain ran: nobody wants it any more."""
 
 
-DrainResult = Drained | MarkedByAnother | Withdrawn
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overran:
+    """The deadline passed and the policy is to give up: nothing was undone yet. `last` is what was left."""
+
+    last: DrainProgress
+
+
+DrainResult = Drained | MarkedByAnother | Withdrawn | Overran
 
 
 class PodList(msgspec.Struct, frozen=True):
@@ -93,7 +102,8 @@ async def drain(
         return Withdrawn()
     if isinstance(node, MarkedByAnother):
         return node
-    run = _Drain(api=api, name=name, mark=mark, policy=policy, others=others, say=say)
+    began = asyncio.get_running_loop().time() - (node.drain.spent if node.drain is not None else 0)
+    run = _Drain(api=api, name=name, mark=mark, policy=policy, others=others, say=say, began=began)
     pods = Informer(
         api,
         paths.PODS,
@@ -112,7 +122,11 @@ async def drain(
 
 @dataclass(slots=True, kw_only=True)
 class _Drain:
-    """One drain in one replica: only back-offs and news are kept here."""
+    """One drain in one replica: only back-offs and news are kept here.
+
+    `began` is the loop time at which the first drain of this reservation would have begun without the breaks between
+    replicas. No wall clock is asked: one that jumps neither deletes a pod nor ends a drain.
+    """
 
     api: Api
     name: str
@@ -120,22 +134,44 @@ class _Drain:
     policy: DrainPolicy
     others: Others
     say: Callable[[DrainProgress], None]
+    began: float
+    deleted: dict[str, str] = field(default_factory=dict)  # uid to namespace/name
     news: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: dict[str, "_Refusal"] = field(default_factory=dict)  # by pod uid
 
     async def until_empty(self, pods: Informer[PodObject, Pod]) -> DrainResult:
         while True:
             self.news.clear()
-            if not await keep_cordoned(self.api, self.name, self.mark):
+            if not await keep_cordoned(self.api, self.name, self.mark, self._spent()):
                 return Withdrawn()
             judged = self._judge(list(pods.items.values()))
             if not _busy(judged):
                 judged = self._judge(await self._listed())  # the cache may lag behind; a grant rests on this look
-                if not _busy(judged) and await keep_cordoned(self.api, self.name, self.mark):
+                if not _busy(judged) and await keep_cordoned(
+                    self.api, self.name, self.mark, self._spent(), drained=True
+                ):
                     return Drained(kept=_kept(judged))
-            wait = await self._evict_due(judged)
+            overdue = self.policy.at(self._spent())
+            if overdue is Overdue.GIVE_UP:
+                return Overran(last=self._progress(judged))
+            wait = await (self._delete(judged) if overdue is Overdue.DELETE else self._evict_due(judged))
             self.say(self._progress(judged))
-            await _event_within(self.news, wait)
+            await _event_within(self.news, min(wait, self._until_deadline()))
+
+    def _spent(self) -> float:
+        return asyncio.get_running_loop().time() - self.began
+
+    def _until_deadline(self) -> float:
+        left = (self.policy.deadline or 0.0) - self._spent()
+        return left if left > 0 else LOOK_AGAIN
+
+    async def _delete(self, judged: Sequence[tuple[Pod, Judgement]]) -> float:
+        """Delete, once each, what neither went nor may be evicted. Returns seconds until the next round is due."""
+        for pod, judgement in judged:
+            if isinstance(judgement, Evict | Refuse) and pod.uid not in self.deleted:
+                await delete(self.api, pod)
+                self.deleted[pod.uid] = pod.key
+        return LOOK_AGAIN
 
     def _judge(self, pods: Sequence[Pod]) -> list[tuple[Pod, Judgement]]:
         others = [node for node in self.others() if node.name != self.name]
@@ -176,7 +212,8 @@ class _Drain:
         by_hand = [DrainBlocked(pod=pod.key, message=j.message) for pod, j in judged if isinstance(j, Refuse)]
         refused = [self.refusals[pod.uid].blocked for pod, _ in judged if pod.uid in self.refusals]
         left = tuple(sorted(pod.key for pod, judgement in judged if not isinstance(judgement, Skip)))
-        return DrainProgress(left=left, blocked=(*by_hand, *refused))
+        blocked = () if self.policy.at(self._spent()) is Overdue.DELETE else (*by_hand, *refused)
+        return DrainProgress(left=left, blocked=blocked, deleted=tuple(sorted(self.deleted.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +242,12 @@ async def evict(api: Api, pod: Pod) -> DrainBlocked | None:
     except KubeError as trouble:
         return DrainBlocked(pod=pod.key, message=str(trouble))
     return None
+
+
+async def delete(api: Api, pod: Pod) -> None:
+    """Delete the pod itself, past its budget, with its own grace period. Raises KubeError; gone already is well."""
+    with suppress(NotFound, Conflict):  # gone, or another pod bears its name
+        await api.delete(paths.pod(pod.namespace, pod.name), {"preconditions": {"uid": pod.uid}})
 
 
 def _busy(judged: Sequence[tuple[Pod, Judgement]]) -> bool:

@@ -26,4 +26,10 @@ STEP_SECONDS = Histogram("upgraded_step_seconds", "Duration of a step", ["step"]
 LOCK_REQUESTS = Counter("fleetlock_requests_total", "Requests by operation and kind of answer", ["operation", "kind"])
 LOCK_HOLDERS = Gauge("fleetlock_holders", "Slots held", ["group"])
 LOCK_SLOTS = Gauge("fleetlock_slots", "Slots configured", ["group"])
-DRAIN_BLOCKED = Gauge("fleetlock_drain_blocked", "1 while a drain waits for a pod that will not go", ["node"])
+LOCK_WAITING = Gauge("fleetlock_waiting", "Requests that wait for a slot at this replica", ["group"])
+OLDEST_HOLDER = Gauge("fleetlock_oldest_holder_timestamp_seconds", "Since when the oldest holder holds", ["group"])
+DRAIN_BLOCKED = Gauge(
+    "fleetlock_drain_blocked", "1 while this pod (and budget, if one does) holds a drain back", ["node", "pod", "pdb"]
+)
+DRAINS = Counter("fleetlock_drains_total", "Drains that ended, by outcome", ["outcome"])
+FREED = Counter("fleetlock_freed_total", "Slots freed because their Node object was gone", ["group"])

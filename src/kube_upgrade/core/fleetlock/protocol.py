@@ -46,6 +46,8 @@ class Kind(StrEnum):
     NODE_BUSY = "node_busy"
     DRAINING = "waiting_for_node_drain"
     DRAIN_BLOCKED = "drain_blocked"
+    DRAIN_GAVE_UP = "drain_gave_up"
+    WRONG_SOURCE = "wrong_source_address"
     UNAVAILABLE = "unavailable"
 
 
@@ -64,6 +66,8 @@ STATUS: dict[Kind, int] = {
     Kind.NODE_BUSY: 423,
     Kind.DRAINING: 503,
     Kind.DRAIN_BLOCKED: 503,
+    Kind.DRAIN_GAVE_UP: 503,
+    Kind.WRONG_SOURCE: 403,
     Kind.UNAVAILABLE: 503,
 }
 

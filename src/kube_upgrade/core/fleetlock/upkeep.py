@@ -53,11 +53,14 @@ def repairs(nodes: Iterable[Node], groups: Mapping[str, LockGroup]) -> tuple[Fre
 
 
 def unfinished(nodes: Iterable[Node], groups: Mapping[str, LockGroup]) -> tuple[ResumeDrain, ...]:
-    """The drains that a server which just started should go on with."""
+    """The drains that are not known to be done: a server which just started goes on with them."""
     return tuple(
         ResumeDrain(node=node.name, mark=node.drain)
         for node in nodes
-        if node.drain is not None and node.drain.group in groups and reserved(groups[node.drain.group], node.drain)
+        if node.drain is not None
+        and not node.drain.drained
+        and node.drain.group in groups
+        and reserved(groups[node.drain.group], node.drain)
     )
 
 

@@ -1,11 +1,15 @@
-"""Where slots are kept. Every store writes the results of core.fleetlock.slots by compare-and-swap."""
+"""Where slots are kept: `Records` are one kind of place, `store.LockStore` is the one way of using them."""
 
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from kube_upgrade.core.fleetlock.slots import Verdict, Wish
+from kube_upgrade.core.fleetlock.slots import Verdict
 from kube_upgrade.model.lock import Holder, LockGroup, Turn
+
+TRIES = 20  # compare-and-swaps in a row that may lose to other replicas
 
 
 class StoreUnavailable(Exception):
@@ -22,23 +26,52 @@ class Outcome:
     busy: Turn | None = None
 
     @property
+    def holder(self) -> Holder | None:
+        """The reservation that the id holds, if any."""
+        return self.group.holder(self.id)
+
+    @property
     def since(self) -> datetime | None:
         """Which reservation the id holds; None where it holds none."""
-        holder = self.group.holder(self.id)
-        return holder.since if holder else None
+        return self.holder.since if self.holder else None
 
 
-class Store(Protocol):
-    """One set of groups with durable holders. Methods raise StoreUnavailable."""
+class Records(Protocol):
+    """One record per group and one for the control planes' turn, each replaced whole by compare-and-swap.
 
-    async def read(self, group: str) -> LockGroup:
-        """The group as it is stored now, not as a cache remembers it."""
+    Methods that write are durable when they return. All raise StoreUnavailable. The reads are linearizable, which the
+    proof in core.fleetlock.slots needs; `groups` and `turn` alone are a copy, as new as `run` keeps it.
+    """
+
+    async def read_group(self, name: str) -> LockGroup:
+        """The group as it is stored now; one without a record has no holders."""
         ...
 
-    async def reserve(self, group: str, wish: Wish) -> Outcome:
-        """Try for a slot once; durable when it returns."""
+    async def change_group(self, name: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
+        """Read, change, compare-and-swap, until nobody was in between. The group before and after, both as stored."""
         ...
 
-    async def release(self, group: str, id: str, since: datetime | None = None) -> Holder | None:
-        """Take this id's reservation (with `since`: only that one) away. Returns it, None where there was none."""
+    async def read_turn(self) -> tuple[Turn | None, str]:
+        """Whose turn it is, and the revision for `write_turn`."""
+        ...
+
+    async def write_turn(self, turn: Turn | None, revision: str) -> bool:
+        """Replace the turn that has this revision (empty: none is stored); False where someone was faster."""
+        ...
+
+    def groups(self) -> Mapping[str, LockGroup]:
+        """The copy: every configured group and every other that has holders. One that can't be read is left out."""
+        ...
+
+    def turn(self) -> Turn | None:
+        """The copy of the turn."""
+        ...
+
+    @property
+    def synced(self) -> asyncio.Event:
+        """Set once the copy is filled."""
+        ...
+
+    async def run(self, changed: Callable[[], None], eager: Callable[[], bool]) -> NoReturn:
+        """Keep the copy until cancelled, and call `changed` after each change; quickly while `eager` is true."""
         ...

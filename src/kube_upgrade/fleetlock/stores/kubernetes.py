@@ -1,110 +1,109 @@
-"""Slots in the API server: one Lease per group and one for the control planes' turn, each written by compare-and-swap.
+"""Records in the API server: one Lease per group and one for the control planes' turn.
 
-Reads go to the API server itself (a GET without resourceVersion is linearizable), never to a cache: the proof in
-core.fleetlock.slots needs a group that is read after the turn to be as new as the turn.
+Reads go to the API server itself (a GET without resourceVersion is linearizable), never to the informer's copy.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from typing import NoReturn
 
-from kube_upgrade.core.fleetlock import slots
-from kube_upgrade.core.fleetlock.slots import Verdict, Wish
-from kube_upgrade.fleetlock.stores import Outcome, StoreUnavailable
+from kube_upgrade.fleetlock.stores import TRIES, StoreUnavailable
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.errors import Conflict, KubeError, NotFound
+from kube_upgrade.kube.informer import Informer
 from kube_upgrade.kube.wire import lock as wire
 from kube_upgrade.kube.wire.lock import BadLockObject, LockLease
-from kube_upgrade.model.lock import Holder, LockGroup, Turn
+from kube_upgrade.model.lock import LockGroup, Turn
+from kube_upgrade.telemetry import logs
 
-TRIES = 20  # compare-and-swaps in a row that may lose to other replicas
+_log = logs.logger("fleetlock.leases")
 
 
-class KubernetesStore:
-    """The groups named in `slots` (name to number of slots), kept in Leases of `namespace`; `now` is the wall clock."""
+class LeaseRecords:
+    """The groups named in `slots` (name to number of slots), and others that have holders, in Leases of `namespace`."""
 
-    def __init__(self, api: Api, namespace: str, slots: Mapping[str, int], now: Callable[[], datetime]) -> None:
+    def __init__(self, api: Api, namespace: str, slots: Mapping[str, int]) -> None:
         self._api = api
         self._namespace = namespace
         self._slots = slots
-        self._now = now
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # spares this replica its own 409s
+        self._changed: Callable[[], None] = _nobody
+        self._leases = Informer(
+            api,
+            paths.leases(namespace),
+            type=LockLease,
+            value=_itself,
+            params={"labelSelector": ",".join(f"{key}={value}" for key, value in wire.LABELS.items())},
+            on_change=lambda key, old, new: self._changed(),
+        )
 
-    async def read(self, group: str) -> LockGroup:
+    async def read_group(self, name: str) -> LockGroup:
         """The group as the API server has it; one without a Lease has no holders. Raises StoreUnavailable."""
         async with _named_trouble():
-            return await self._read(group)
+            return await self._read(name)
 
-    async def reserve(self, group: str, wish: Wish) -> Outcome:
-        """Try for a slot once. A control-plane node holds it only together with the turn. Raises StoreUnavailable."""
-        async with _named_trouble():
-            if wish.control_plane and (busy := await self._other_turn(group, wish.id)):
-                return _busy(wish.id, await self._read(group), busy)
-            now = self._now()
-            before, stored = await self._change(group, lambda seen: slots.reserve(seen, wish, now)[0])
-            verdict = slots.reserve(before, wish, now)[1]
-            holder = stored.holder(wish.id)
-            if not wish.control_plane or holder is None:
-                return Outcome(id=wish.id, verdict=verdict, group=stored)
-            return await self._with_turn(stored, verdict, holder)
-
-    async def release(self, group: str, id: str, since: datetime | None = None) -> Holder | None:
-        """Free the slot, then the turn that went with it. Raises StoreUnavailable."""
-        async with _named_trouble():
-            before, after = await self._change(group, lambda seen: slots.release(seen, id, since))
-            gone = before.holder(id) if after != before else None
-            if gone is not None:
-                await self._end_turn(Turn(group=group, holder=gone))
-            return gone
-
-    async def _with_turn(self, stored: LockGroup, verdict: Verdict, holder: Holder) -> Outcome:
-        """The reservation together with the turn; without it a new reservation is given back."""
-        busy = await self._take_turn(Turn(group=stored.name, holder=holder))
-        if busy is None:
-            return Outcome(id=holder.id, verdict=verdict, group=stored)
-        if verdict is Verdict.TAKEN:
-            _, stored = await self._change(stored.name, lambda seen: slots.release(seen, holder.id, holder.since))
-        return _busy(holder.id, stored, busy)
-
-    async def _other_turn(self, group: str, id: str) -> Turn | None:
-        """A backed turn of someone else: a look before the leap, so that a busy turn costs no write."""
-        turn, _ = await self._read_turn()
-        if turn is None or (turn.group, turn.holder.id) == (group, id):
-            return None
-        return turn if slots.backed(turn, await self._read(turn.group)) else None
-
-    async def _take_turn(self, mine: Turn) -> Turn | None:
-        """None: the turn is this reservation's. Otherwise whose it is."""
-        for _ in range(TRIES):
-            turn, revision = await self._read_turn()
-            if slots.names(turn, mine.group, mine.holder):
-                return None
-            if turn is not None and slots.backed(turn, await self._read(turn.group)):
-                return turn
-            if await self._write(wire.write_turn(mine, self._namespace, revision)) is not None:
-                return None
-        raise StoreUnavailable(f"{wire.TURN_NAME}: lost {TRIES} compare-and-swaps in a row")
-
-    async def _end_turn(self, mine: Turn) -> None:
-        """Leave the turn to the next. Whoever is faster may take it: it is not backed any more."""
-        turn, revision = await self._read_turn()
-        if slots.names(turn, mine.group, mine.holder):
-            await self._write(wire.write_turn(None, self._namespace, revision))
-
-    async def _change(self, group: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
-        """Read, change, compare-and-swap, until nobody was in between. Returns the group before and after."""
-        async with self._writing[group]:
+    async def change_group(self, name: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
+        """Read, change, compare-and-swap, until nobody was in between. Raises StoreUnavailable."""
+        async with _named_trouble(), self._writing[name]:
             for _ in range(TRIES):
-                seen = await self._read(group)
+                seen = await self._read(name)
                 new = change(seen)
                 if new == seen:
                     return seen, seen
                 if (written := await self._write(wire.write_group(new, self._namespace))) is not None:
-                    return seen, wire.read_group(written, group, new.slots)
-        raise StoreUnavailable(f"group {group}: lost {TRIES} compare-and-swaps in a row")
+                    return seen, wire.read_group(written, name, new.slots)
+        raise StoreUnavailable(f"group {name}: lost {TRIES} compare-and-swaps in a row")
+
+    async def read_turn(self) -> tuple[Turn | None, str]:
+        """The turn and its resourceVersion. Raises StoreUnavailable."""
+        async with _named_trouble():
+            try:
+                lease = await self._api.get(paths.lease(self._namespace, wire.TURN_NAME), LockLease)
+            except NotFound:
+                return None, ""
+            return wire.read_turn(lease), lease.metadata.resource_version
+
+    async def write_turn(self, turn: Turn | None, revision: str) -> bool:
+        """False where the turn has another resourceVersion by now. Raises StoreUnavailable."""
+        async with _named_trouble():
+            return await self._write(wire.write_turn(turn, self._namespace, revision)) is not None
+
+    def groups(self) -> dict[str, LockGroup]:
+        """The informer's copy. A Lease that can't be read is left out: nothing is known of its group."""
+        found = {name: LockGroup(name=name, slots=count) for name, count in self._slots.items()}
+        for lease in self._leases.items.values():
+            name = lease.metadata.annotations.get(wire.GROUP)
+            if name is None:
+                continue
+            try:
+                group = wire.read_group(lease, name, self._slots.get(name, 0))
+            except BadLockObject as bad:
+                _log.warning("unreadable lock", reason=str(bad))
+                found.pop(name, None)
+                continue
+            if name in self._slots or group.holders:
+                found[name] = group
+        return found
+
+    def turn(self) -> Turn | None:
+        """The informer's copy; None too where it can't be read."""
+        lease = self._leases.items.get(f"{self._namespace}/{wire.TURN_NAME}")
+        with suppress(BadLockObject):
+            return wire.read_turn(lease) if lease else None
+        return None
+
+    @property
+    def synced(self) -> asyncio.Event:
+        """Set once the Leases were listed."""
+        return self._leases.synced
+
+    async def run(self, changed: Callable[[], None], eager: Callable[[], bool]) -> NoReturn:
+        """Watch the Leases until cancelled; a watch needs no one's eagerness."""
+        self._changed = changed
+        await self._leases.run()
 
     async def _read(self, group: str) -> LockGroup:
         count = self._slots.get(group, 0)
@@ -113,13 +112,6 @@ class KubernetesStore:
         except NotFound:
             return LockGroup(name=group, slots=count)
         return wire.read_group(lease, group, count)
-
-    async def _read_turn(self) -> tuple[Turn | None, str]:
-        try:
-            lease = await self._api.get(paths.lease(self._namespace, wire.TURN_NAME), LockLease)
-        except NotFound:
-            return None, ""
-        return wire.read_turn(lease), lease.metadata.resource_version
 
     async def _write(self, lease: LockLease) -> LockLease | None:
         """The Lease as written; None where someone else was first, or deleted it: the next read sees what is left."""
@@ -134,8 +126,12 @@ class KubernetesStore:
         return None
 
 
-def _busy(id: str, group: LockGroup, turn: Turn) -> Outcome:
-    return Outcome(id=id, verdict=Verdict.CONTROL_PLANE_BUSY, group=group, busy=turn)
+def _itself(lease: LockLease) -> LockLease:
+    return lease
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""
 
 
 @asynccontextmanager
@@ -143,4 +139,4 @@ async def _named_trouble() -> AsyncIterator[None]:
     try:
         yield
     except (KubeError, BadLockObject) as error:
-        raise StoreUnavailable(str(error)) from error
+        raise StoreUnavailable(f"the API server: {error}") from error

@@ -22,6 +22,7 @@ LABELS = {"app.kubernetes.io/managed-by": "fleetlock"}
 KIND_LABEL = PREFIX + "lock"  # `group` or `turn`
 GROUP = PREFIX + "group"  # the group's name: object names can't carry every group name
 HOLDERS = PREFIX + "holders"  # JSON list
+WAITING = PREFIX + "waiting"  # JSON list of replicas
 TURN = PREFIX + "turn"  # JSON object
 TURN_NAME = "fleetlock-control-plane"
 _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -56,6 +57,7 @@ class HolderNote(msgspec.Struct, frozen=True, omit_defaults=True):
     node: str = ""
     uid: str = ""
     reason: str = ""
+    asks: int = 1
 
 
 class TurnNote(msgspec.Struct, frozen=True):
@@ -79,19 +81,23 @@ def read_group(lease: LockLease, name: str, slots: int) -> LockGroup:
     if meta.annotations.get(GROUP) != name:
         raise BadLockObject(f"lease {meta.name}: {GROUP} must be {name!r}, is {meta.annotations.get(GROUP)!r}")
     notes = _decoded(meta, HOLDERS, list[HolderNote])
+    waiting = _decoded(meta, WAITING, list[str]) if WAITING in meta.annotations else []
     return LockGroup(
         name=name,
         slots=slots,
         holders=tuple(_holder(meta, note) for note in notes),
         revision=meta.resource_version,
+        waiting=tuple(waiting),
         last=time_or_none(lease.spec.acquire_time),
     )
 
 
 def write_group(group: LockGroup, namespace: str) -> LockLease:
     """The Lease of a group; `revision` is the resourceVersion it replaces, empty for a new one."""
-    notes = msgspec.json.encode([_note(holder) for holder in group.holders]).decode()
-    meta = _meta(namespace, lease_name(group.name), "group", group.revision, {GROUP: group.name, HOLDERS: notes})
+    notes = {GROUP: group.name, HOLDERS: _json([holder_note(holder) for holder in group.holders])}
+    if group.waiting:
+        notes[WAITING] = _json(group.waiting)
+    meta = _meta(namespace, lease_name(group.name), "group", group.revision, notes)
     return LockLease(metadata=meta, spec=_spec(group.holders, group.last))
 
 
@@ -107,8 +113,7 @@ def write_turn(turn: Turn | None, namespace: str, revision: str) -> LockLease:
     """The turn's Lease; `revision` as in write_group."""
     notes = {}
     if turn is not None:
-        note = TurnNote(group=turn.group, holder=_note(turn.holder))
-        notes[TURN] = msgspec.json.encode(note).decode()
+        notes[TURN] = _json(TurnNote(group=turn.group, holder=holder_note(turn.holder)))
     holders = [turn.holder] if turn else []
     meta = _meta(namespace, TURN_NAME, "turn", revision, notes)
     return LockLease(metadata=meta, spec=_spec(holders, turn.holder.since if turn else None))
@@ -124,16 +129,28 @@ def _spec(holders: Sequence[Holder], last: datetime | None) -> LeaseSpec:
     return LeaseSpec(holder_identity=who, acquire_time=micro_time(last))
 
 
-def _note(holder: Holder) -> HolderNote:
+def holder_note(holder: Holder) -> HolderNote:
+    """The holder as JSON has it."""
     since = time_text(holder.since)
-    return HolderNote(id=holder.id, since=since, node=holder.node, uid=holder.uid, reason=holder.reason)
+    return HolderNote(
+        id=holder.id, since=since, node=holder.node, uid=holder.uid, reason=holder.reason, asks=holder.asks
+    )
+
+
+def read_holder(at: str, note: HolderNote) -> Holder:
+    """The holder of a note; `at` names the object in the message of BadLockObject."""
+    since = time_or_none(note.since)
+    if since is None:
+        raise BadLockObject(f"{at}: since must be an RFC 3339 time with zone, is {note.since!r}")
+    return Holder(id=note.id, since=since, node=note.node, uid=note.uid, reason=note.reason, asks=note.asks)
 
 
 def _holder(meta: ObjectMeta, note: HolderNote) -> Holder:
-    since = time_or_none(note.since)
-    if since is None:
-        raise BadLockObject(f"lease {meta.name}: since must be an RFC 3339 time with zone, is {note.since!r}")
-    return Holder(id=note.id, since=since, node=note.node, uid=note.uid, reason=note.reason)
+    return read_holder(f"lease {meta.name}", note)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _decoded(meta: ObjectMeta, key: str, type: type[T]) -> T:

@@ -57,10 +57,17 @@ class NodeSpec(msgspec.Struct, rename="camel", frozen=True):
     taints: list[TaintBody] = []
 
 
+class NodeAddress(msgspec.Struct, frozen=True):
+    """core/v1 NodeAddress: an IP address or a host name."""
+
+    address: str
+
+
 class NodeStatusBody(msgspec.Struct, rename="camel", frozen=True):
     """status, reduced."""
 
     conditions: list[Condition] = []
+    addresses: list[NodeAddress] = []
     node_info: NodeInfo = NodeInfo()
 
 
@@ -108,6 +115,8 @@ class DrainNote(msgspec.Struct, rename="camel", frozen=True):
     id: str
     since: datetime
     cordoned_before: bool = False
+    spent: int | msgspec.UnsetType = msgspec.UNSET  # absent in marks of older servers
+    drained: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_drain(text: str | None) -> DrainMark | None:
@@ -118,12 +127,26 @@ def read_drain(text: str | None) -> DrainMark | None:
         return None
     if note.since.tzinfo is None:
         return None
-    return DrainMark(group=note.group, id=note.id, since=note.since, cordoned_before=note.cordoned_before)
+    return DrainMark(
+        group=note.group,
+        id=note.id,
+        since=note.since,
+        cordoned_before=note.cordoned_before,
+        spent=note.spent or 0,
+        drained=bool(note.drained),
+    )
 
 
 def write_drain(mark: DrainMark) -> str:
     """The annotation's text."""
-    note = DrainNote(group=mark.group, id=mark.id, since=mark.since, cordoned_before=mark.cordoned_before)
+    note = DrainNote(
+        group=mark.group,
+        id=mark.id,
+        since=mark.since,
+        cordoned_before=mark.cordoned_before,
+        spent=mark.spent or msgspec.UNSET,
+        drained=mark.drained or msgspec.UNSET,
+    )
     return msgspec.json.encode(note).decode()
 
 

@@ -1,0 +1,110 @@
+"""Lock servers over one in-memory API server, in this process."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from kube_upgrade.core.fleetlock.identity import fleetlock_id
+from kube_upgrade.core.fleetlock.protocol import Answer, Operation, Request
+from kube_upgrade.fleetlock import assemble
+from kube_upgrade.fleetlock.replica import Replica
+from kube_upgrade.fleetlock.settings import GroupSettings, Settings
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.clock import stop
+from kube_upgrade.kube.wire.event import Announcement
+from kube_upgrade.kube.wire.node import NodeObject, to_node
+from kube_upgrade.model.node import Node
+from support.async_memory_api import AsyncMemoryApi
+from support.memory_api import MemoryApi
+
+SECONDS = 10.0  # a deadline, not a measurement
+SETTINGS = Settings(hold_seconds=0.2, groups={"workers": GroupSettings()})
+
+
+@dataclass
+class Said:
+    """Events, kept in a list."""
+
+    events: list[Announcement]
+
+    def announce(self, said: Announcement) -> None:
+        """Take note."""
+        self.events.append(said)
+
+
+@dataclass
+class LockWorld:
+    """The API server, its nodes, and what a client would do."""
+
+    api: AsyncMemoryApi = field(default_factory=lambda: AsyncMemoryApi(MemoryApi()))
+    said: list[Announcement] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    async def node(self, name: str, *, control_plane: bool = False) -> None:
+        """A Ready node whose machine-id follows from its name."""
+        labels = {"node-role.kubernetes.io/control-plane": ""} if control_plane else {}
+        status = {
+            "nodeInfo": {"machineID": machine_id(name)},
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        }
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+        await self.api.create(paths.NODES, body, msgspec.Raw)
+
+    async def pod(self, name: str, node: str) -> None:
+        """A running pod without a controller."""
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node}}
+        await self.api.create(paths.pods("default"), body, msgspec.Raw)
+
+    def see(self, name: str) -> Node:
+        """The node as it is stored."""
+        raw = msgspec.json.encode(self.api.memory.get(paths.node(name), {}))
+        return to_node(msgspec.json.decode(raw, type=NodeObject))
+
+    @asynccontextmanager
+    async def server(self, settings: Settings = SETTINGS, **changes: Any) -> AsyncIterator[Replica]:
+        """A replica that runs and is ready."""
+        replica = assemble.replica(
+            replace(settings, **changes),
+            name=f"replica-{next(self._numbers)}",
+            api=self.api,
+            announcer=Said(self.said),
+            now=lambda: datetime.now(UTC),
+        )
+        running = asyncio.create_task(replica.run())
+        try:
+            async with asyncio.timeout(SECONDS):
+                while replica.not_ready():  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(0.001)
+            yield replica
+        finally:
+            await stop(running)
+
+
+def machine_id(name: str) -> str:
+    """32 hex digits."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def node_id(name: str) -> str:
+    """The FleetLock id of the node that `LockWorld.node` makes."""
+    return fleetlock_id(machine_id(name))
+
+
+async def pre_reboot(replica: Replica, name: str, group: str = "workers") -> Answer:
+    """What the node is told."""
+    request = Request(operation=Operation.PRE_REBOOT, group=group, id=node_id(name))
+    return await replica.service.answer(request)
+
+
+async def steady_state(replica: Replica, name: str, group: str = "workers") -> Answer:
+    """What the node is told."""
+    request = Request(operation=Operation.STEADY_STATE, group=group, id=node_id(name))
+    return await replica.service.answer(request)

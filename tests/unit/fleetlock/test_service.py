@@ -1,0 +1,101 @@
+"""What the lock server answers, and what it leaves alone, over an in-memory API server."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from kube_upgrade.core.fleetlock.protocol import Kind
+from kube_upgrade.core.fleetlock.slots import Verdict, Wish
+from kube_upgrade.fleetlock.cluster import STALE_SECONDS
+from kube_upgrade.fleetlock.queue import Queue
+from kube_upgrade.fleetlock.settings import GroupSettings
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.errors import Unreachable
+from support.lock_world import SECONDS, LockWorld, node_id, pre_reboot, steady_state
+
+
+async def test_a_node_that_another_lock_server_drained_is_busy_and_keeps_its_mark() -> None:
+    """Two servers with other groups and namespaces: neither takes over, nor undoes, what the other did."""
+    world = LockWorld()
+    await world.node("w1")
+    await world.node("w2")
+    one = world.server(namespace="a", groups={"one": GroupSettings()})
+    two = world.server(namespace="b", groups={"two": GroupSettings()})
+    async with one as first, two as second:
+        assert (await pre_reboot(first, "w1", "one")).status == 200
+        mark = world.see("w1").drain
+
+        answer = await pre_reboot(second, "w1", "two")
+
+        assert answer.kind is Kind.NODE_BUSY
+        assert "one" in answer.value
+        assert (await second.store.read("two")).holders == ()
+        await steady_state(second, "w1", "two")
+        assert world.see("w1").drain == mark
+        assert world.see("w1").unschedulable
+
+
+async def test_nothing_is_granted_on_a_node_cache_that_is_too_old() -> None:
+    """The watch is broken: a node that joined since would be granted without a drain, and without the exclusion."""
+    world = LockWorld()
+    async with world.server() as replica:
+
+        def weather(verb: str, path: str) -> None:
+            if verb in ("watch", "list") or path == paths.NODES:
+                raise Unreachable("no route")
+
+        world.api.weather = weather
+        world.api.break_watches(Unreachable("reset"))
+        cluster = replica.cluster
+        assert cluster is not None
+        async with asyncio.timeout(SECONDS):
+            while (since := cluster.stale_since()) is None:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.001)
+
+        assert cluster.not_ready(at=since + STALE_SECONDS - 1) is None
+        missing = cluster.not_ready(at=since + STALE_SECONDS + 1)
+
+    assert missing is not None
+    assert "nodes" in missing
+
+
+async def test_a_slot_that_was_granted_at_another_replica_is_not_given_back_for_a_client_that_left_this_one() -> None:
+    """The client hangs up here in the moment it is served, and asks there: the slot is its own."""
+    world = LockWorld()
+    wish = Wish(id="a")
+    async with world.server() as here, world.server() as there:
+        queue = Queue(here.store, "workers")
+        taken = await here.store.reserve("workers", wish)
+        again = await there.store.reserve("workers", wish)
+        assert (taken.verdict, again.verdict) == (Verdict.TAKEN, Verdict.HELD)
+
+        await queue.give_back(taken)
+
+        assert (await there.store.read("workers")).holder("a") is not None
+
+
+async def test_a_slot_taken_for_a_client_that_left_is_given_back() -> None:
+    world = LockWorld()
+    async with world.server() as here:
+        taken = await here.store.reserve("workers", Wish(id="a"))
+
+        await Queue(here.store, "workers").give_back(taken)
+
+        assert (await here.store.read("workers")).holder("a") is None
+
+
+@pytest.mark.parametrize("name", ["w1", "zincati"])
+async def test_what_everyone_may_read_does_not_suffice_to_release(name: str) -> None:
+    """Neither the list of holders nor the refusal of another client has the id."""
+    world = LockWorld()
+    await world.node("w1")
+    async with world.server() as replica:
+        assert (await pre_reboot(replica, name)).status == 200
+        refusal = await pre_reboot(replica, "other")
+
+        shown = msgspec.json.encode(replica.locks(secrets=False)).decode()
+
+        assert node_id(name) not in shown + refusal.value
+        assert refusal.kind is Kind.ALL_SLOTS_FULL
+        assert node_id(name) in msgspec.json.encode(replica.locks(secrets=True)).decode()
