@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx2
+import msgspec
 
 from kube_upgrade.core.fleetlock.protocol import (
     HEADER,
@@ -79,6 +80,51 @@ class FleetLock:
             return Refused("unreachable", f"{self._server}: {str(trouble) or type(trouble).__name__}", 0)
         retry_after = read_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
         return read_answer(answer.status_code, body, retry_after)
+
+
+class Unreadable(Exception):
+    """The lock server did not tell who holds what; the text says why and names no path."""
+
+
+class ShownHolder(msgspec.Struct, frozen=True):
+    """A holder in the answer to GET /v1/locks; `id` and `uid` only where the server trusts us."""
+
+    who: str
+    since: str
+    node: str = ""
+    reason: str = ""
+    id: str = ""
+    uid: str = ""
+
+
+class ShownGroup(msgspec.Struct, frozen=True):
+    """A group in that answer."""
+
+    slots: int
+    waiting: int
+    holders: list[ShownHolder]
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    groups: dict[str, ShownGroup]
+
+
+async def read_locks(url: str, *, token: str = "", ca: Path | None = None) -> dict[str, ShownGroup]:
+    """Who holds what at a lock server of ours. Raises Unreadable, and ValueError as FleetLock does."""
+    base = read_base_url(url)
+    server = httpx2.URL(base).netloc.decode()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    verify = _authorities(ca) if ca else True
+    async with httpx2.AsyncClient(headers=headers, timeout=10.0, verify=verify) as http:
+        try:
+            answer = await http.get(f"{base}/v1/locks")
+            return msgspec.json.decode(answer.raise_for_status().content, type=_Shown).groups
+        except httpx2.HTTPStatusError as refused:
+            raise Unreadable(f"{server}: HTTP status {refused.response.status_code} for GET /v1/locks") from None
+        except msgspec.DecodeError as error:
+            raise Unreadable(f"{server}: no answer of our lock server: {error}") from None
+        except (httpx2.HTTPError, OSError) as trouble:
+            raise Unreadable(f"{server}: {str(trouble) or type(trouble).__name__}") from None
 
 
 def _authorities(ca: Path) -> ssl.SSLContext:

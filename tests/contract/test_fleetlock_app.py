@@ -1,85 +1,14 @@
 """FleetLock over HTTP as any client sees it: a replica over the in-memory API, behind a real socket."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from pathlib import Path
 
-import msgspec
 import pytest
 
 from kube_upgrade.core.fleetlock.protocol import BODY_LIMIT, write_request
-from kube_upgrade.fleetlock import app, assemble
-from kube_upgrade.fleetlock.main import Server, Silence, http_config
-from kube_upgrade.fleetlock.settings import GroupSettings, Settings
-from kube_upgrade.kube.clock import stop
-from support.async_memory_api import AsyncMemoryApi
-from support.memory_api import MemoryApi
-
-HEADER = "fleet-lock-protocol: true"
-SECONDS = 10.0
-
-
-@dataclass
-class Site:
-    """One running replica."""
-
-    port: int
-    stopping: asyncio.Event
-
-    async def send(self, head: str, body: bytes = b"", *headers: str) -> tuple[int, dict[str, str], dict[str, str]]:
-        """Status, headers and JSON body of the answer to one raw request."""
-        reader, writer = await self.open(head, body, *headers)
-        raw = await reader.read()
-        writer.close()
-        top, _, rest = raw.partition(b"\r\n\r\n")
-        first, *lines = top.decode().split("\r\n")
-        found = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return int(first.split()[1]), found, json.loads(rest)
-
-    async def open(
-        self, head: str, body: bytes = b"", *headers: str
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Send a request and leave the connection open."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        lines = [f"{head} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        await writer.drain()
-        return reader, writer
-
-    async def ask(self, operation: str, id: str, group: str = "default") -> tuple[int, str]:
-        """Status and kind of a well-formed request."""
-        status, _, answer = await self.send(f"POST /v1/{operation}", write_request(group, id), HEADER)
-        return status, answer["kind"]
-
-    async def locks(self) -> dict[str, dict[str, object]]:
-        """The groups of GET /v1/locks."""
-        _, _, body = await self.send("GET /v1/locks")
-        return msgspec.convert(body["groups"], dict[str, dict[str, object]])
-
-
-@asynccontextmanager
-async def a_site(hold: float = 0.2) -> AsyncIterator[Site]:
-    """A replica with one group of one slot; nobody is in the cluster."""
-    settings = Settings(host="127.0.0.1", port=0, hold_seconds=hold, groups={"default": GroupSettings(slots=1)})
-    replica = assemble.replica(
-        settings, name="one", api=AsyncMemoryApi(MemoryApi()), announcer=Silence(), now=lambda: datetime.now(UTC)
-    )
-    stopping = asyncio.Event()
-    server = Server(http_config(app.build(replica, stopping, settings), settings), stopping.set)
-    background = asyncio.create_task(replica.run())
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(SECONDS):
-            while not server.started or replica.not_ready():  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
-        yield Site(port=server.servers[0].sockets[0].getsockname()[1], stopping=stopping)
-    finally:
-        server.should_exit = True
-        await serving
-        await stop(background)
+from kube_upgrade.fleetlock.settings import StoreKind
+from support.lock_site import HEADER, SECONDS, Site, a_site
+from support.lock_world import LockWorld, node_id
 
 
 async def test_lock_and_release_are_idempotent() -> None:
@@ -204,3 +133,76 @@ async def test_probes_and_metrics() -> None:
         writer.close()
 
     assert 'fleetlock_slots{group="default"} 1.0' in text
+
+
+PREFIX = "0123456789abcdef"
+
+
+async def test_below_a_secret_prefix_and_nowhere_else() -> None:
+    body = write_request("default", "a-client-of-ours")
+    async with a_site(path_prefix=PREFIX) as site:
+        assert (await site.send(f"POST /{PREFIX}/v1/pre-reboot", body, HEADER))[0] == 200
+        for path in ("/v1/pre-reboot", "/wrong-prefix-here/v1/pre-reboot", f"/{PREFIX}x/v1/pre-reboot", f"/{PREFIX}"):
+            status, _, answer = await site.send(f"POST {path}", body, HEADER)
+            assert (status, answer["kind"]) == (404, "not_found")
+        assert (await site.send("GET /v1/locks"))[0] == 404
+        assert (await site.send(f"GET /{PREFIX}/healthz"))[0] == 404
+        assert (await site.send("GET /healthz"))[0] == 200
+        assert "a-client-of-ours" in str(await site.send(f"GET /{PREFIX}/v1/locks"))
+
+
+async def test_ids_are_shown_for_the_read_token_only() -> None:
+    async with a_site(read_token="t0ken") as site:
+        await site.ask("pre-reboot", "a-client-of-ours")
+        for headers in ((), ("Authorization: Bearer wrong",), ("Authorization: Bearer ",)):
+            assert "a-client-of-ours" not in str(await site.send("GET /v1/locks", b"", *headers))
+        assert "a-client-of-ours" in str(await site.send("GET /v1/locks", b"", "Authorization: Bearer t0ken"))
+
+
+async def test_without_a_token_nothing_passes_for_one() -> None:
+    async with a_site() as site:
+        await site.ask("pre-reboot", "a-client-of-ours")
+        assert "a-client-of-ours" not in str(await site.send("GET /v1/locks", b"", "Authorization: Bearer "))
+
+
+async def test_the_id_of_a_node_is_taken_from_its_own_address_only() -> None:
+    """127.0.0.1 is the address of w1's Node, and not of w2's; a machine outside the cluster has none."""
+    world = LockWorld()
+    await world.node("w1")
+    await world.node("w2", address="10.0.0.2")
+    async with a_site(world=world, check_source=True) as site:
+        assert await site.ask("pre-reboot", node_id("w2")) == (403, "wrong_source_address")
+        assert await site.ask("steady-state", node_id("w2")) == (403, "wrong_source_address")
+        assert await site.ask("pre-reboot", node_id("w1")) == (200, "success")
+        assert await site.ask("steady-state", node_id("w1")) == (200, "success")
+        assert await site.ask("pre-reboot", "zincati") == (200, "success")
+
+
+async def test_more_waiting_requests_than_are_allowed_are_turned_away() -> None:
+    async with a_site(hold=SECONDS, max_waiting=1) as site:
+        await site.ask("pre-reboot", "holder")
+        _, writer = await site.open("POST /v1/pre-reboot", write_request("default", "first"), HEADER)
+        await waiting(site, 1)
+
+        assert await site.ask("pre-reboot", "second") == (503, "unavailable")
+        writer.close()
+
+
+async def test_endless_headers_are_refused() -> None:
+    async with a_site() as site:
+        reader, writer = await site.open("POST /v1/pre-reboot", b"", f"X: {'x' * 100_000}")
+        line = await reader.readline()
+        writer.close()
+
+    assert line == b"" or b" 400 " in line or b" 431 " in line
+
+
+async def test_without_a_cluster_slots_are_kept_in_a_file_and_granted_without_a_drain(tmp_path: Path) -> None:
+    """A fleet of Zincati hosts: no kubeconfig, SQLite, and a restart forgets nobody."""
+    file = tmp_path / "locks.db"
+    async with a_site(store=StoreKind.SQLITE, sqlite=file, cluster=False) as site:
+        assert await site.ask("pre-reboot", "a") == (200, "success")
+    async with a_site(store=StoreKind.SQLITE, sqlite=file, cluster=False) as site:
+        assert await site.ask("pre-reboot", "b") == (423, "all_slots_full")
+        assert await site.ask("steady-state", "a") == (200, "success")
+        assert await site.ask("pre-reboot", "b") == (200, "success")

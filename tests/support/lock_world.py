@@ -47,13 +47,13 @@ class LockWorld:
     said: list[Announcement] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
-    async def node(self, name: str, *, control_plane: bool = False) -> None:
+    async def node(self, name: str, *, control_plane: bool = False, address: str = "127.0.0.1") -> None:
         """A Ready node whose machine-id follows from its name."""
         labels = {"node-role.kubernetes.io/control-plane": ""} if control_plane else {}
         status = {
             "nodeInfo": {"machineID": machine_id(name)},
             "conditions": [{"type": "Ready", "status": "True"}],
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "addresses": [{"type": "InternalIP", "address": address}],
         }
         body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
         await self.api.create(paths.NODES, body, msgspec.Raw)

@@ -5,6 +5,7 @@ from importlib.metadata import version as installed
 import typer
 
 from kube_upgrade.cli.commands.lab import LabCommand, lab
+from kube_upgrade.cli.commands.locks import locks
 
 app = typer.Typer(
     name="kube-upgrade",
@@ -14,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command(name="lab", cls=LabCommand)(lab)
+app.add_typer(locks, name="locks")
 
 
 @app.command()
