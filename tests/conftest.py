@@ -105,7 +105,7 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def await_service_account(control_plane: ControlPlane, namespace: str, seconds: float = 30.0) -> None:
+def await_service_account(control_plane: ControlPlane, namespace: str, seconds: float = 90.0) -> None:
     """Wait until the controller manager has given the namespace its default service account."""
     deadline = time.monotonic() + seconds
     while True:
