@@ -35,9 +35,9 @@ def _median(seen: ClusterSnapshot) -> float:
 
 
 def _snapshot(count: int, max_unavailable: int | Percent) -> ClusterSnapshot:
-    master = _node("control-plane-1", NEW, {CONTROL_PLANE_LABEL: ""})
-    workers = [_node(f"worker-{n:05}", OLD, {"kubernetes.io/os": "linux"}) for n in range(count)]
     config = NodeConfig(stream="registry.example.com/os", fleetlock_url="http://locks:8080")
+    master = _node("control-plane-1", NEW, {CONTROL_PLANE_LABEL: ""}, config)
+    workers = [_node(f"worker-{n:05}", OLD, {"kubernetes.io/os": "linux"}, config) for n in range(count)]
     groups = (
         Group(name="control-plane", selector=_selects(Operator.EXISTS), config=config),
         Group(
@@ -54,9 +54,18 @@ def _snapshot(count: int, max_unavailable: int | Percent) -> ClusterSnapshot:
     return ClusterSnapshot(now=NOW, plan=plan, nodes=(master, *workers), static_pods=pods, kubeadm_config=NEW)
 
 
-def _node(name: str, version: KubeVersion, labels: dict[str, str]) -> Node:
-    created = NOW - timedelta(days=1)
-    return Node(name=name, uid=name, resource_version="1", created=created, kubelet=version, ready=True, labels=labels)
+def _node(name: str, version: KubeVersion, labels: dict[str, str], config: NodeConfig) -> Node:
+    """Configured already, as every node is a moment after a plan was applied."""
+    return Node(
+        name=name,
+        uid=name,
+        resource_version="1",
+        created=NOW - timedelta(days=1),
+        kubelet=version,
+        ready=True,
+        labels=labels,
+        config=config.to_annotations(),
+    )
 
 
 def _selects(operator: Operator) -> Selector:

@@ -15,9 +15,9 @@ from bench import fleet
 from bench.bare import STRATEGIC, Bare, Refused, each
 from bench.fleet import NODE, NODES, PLANS
 from bench.usage import Meter, rss_mib
-from kube_upgrade.core.rollout.decide import MAX_CLAIMS
 from kube_upgrade.lab.control_plane import ControlPlane
 from kube_upgrade.lab.processes import free_port
+from kube_upgrade.model.status import MAX_CLAIMS
 
 CRD = Path(__file__).parents[1] / "deploy" / "crd" / "kubeupgradeplans.yaml"
 LEAD_SECONDS = 30.0

@@ -9,7 +9,10 @@ from datetime import timedelta
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
-from kube_upgrade.core.rollout.decide import decide
+from kube_upgrade.core.rollout.decide import decide, imagine_started
+from kube_upgrade.core.rollout.fleet import survey
+from kube_upgrade.core.rollout.gates import first_hold, start_hold
+from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.model.action import Decision
 from support.bounds import Bounds
 from support.weather import ACTS, PATIENT, Act, act, clear_up, worlds
@@ -106,3 +109,20 @@ def test_a_decision_is_total_and_repeats_itself(world: World, script: list[Act])
     assert decide(settled).status.conditions == decide(settled).status.conditions
     counts = decision.status.nodes
     assert counts.total == counts.completed + counts.in_flight + counts.failed + counts.waiting
+
+
+@PATIENT
+@given(worlds(), acts, st.integers(0, 4))
+def test_nodes_asked_together_get_the_answer_that_each_would_get_alone(
+    world: World, script: list[Act], room: int
+) -> None:
+    """What is asked once for all ordinary nodes of a group is what the whole chain of gates says of each."""
+    perform(world, Bounds(world), script)
+    together, alone = survey(world.snapshot()), survey(world.snapshot())
+    together.room = alone.room = room
+    for node, group in candidates(together):
+        hold = start_hold(together, node, group)
+        assert hold == first_hold(alone, node, group)
+        if hold is None:
+            imagine_started(together, node, group)
+            imagine_started(alone, node, group)

@@ -19,9 +19,9 @@ from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE
 
 FIRST_PAUSE, MOST_PAUSE = 0.2, 15.0  # seconds
-# A status with 1,000 claims costs the API server a fifth of a second of validation: releases wait for one another.
+# A status with 1,000 claims costs the API server a tenth of a second of CPU: releases wait for one another.
 # Orders do not wait: they rest on claims that are written already.
-SECONDS_PER_CLAIM = 0.0005
+SECONDS_PER_CLAIM = 0.001
 # Somebody was first: the watch shows it within milliseconds. Lost again and again, the watch is late or another
 # controller writes the same objects.
 LOST_FIRST_PAUSE, LOST_MOST_PAUSE, LOST_TELLS = 0.1, 5.0, 3

@@ -27,15 +27,9 @@ class Requirement:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """True where the labels satisfy this line; NotIn also holds for an absent key."""
-        match self.operator:
-            case Operator.IN:
-                return labels.get(self.key) in self.values
-            case Operator.NOT_IN:
-                return labels.get(self.key) not in self.values
-            case Operator.EXISTS:
-                return self.key in labels
-            case Operator.DOES_NOT_EXIST:
-                return self.key not in labels
+        if self.operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST):
+            return (self.key in labels) is (self.operator is Operator.EXISTS)
+        return (labels.get(self.key) in self.values) is (self.operator is Operator.IN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,4 +40,7 @@ class Selector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """True where every requirement holds and there is at least one."""
-        return bool(self.requirements) and all(need.matches(labels) for need in self.requirements)
+        for need in self.requirements:
+            if not need.matches(labels):
+                return False
+        return bool(self.requirements)

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from kube_upgrade.model.version import KubeVersion
 
+MAX_CLAIMS = 1_000  # open per plan: each costs the API server a tenth of a millisecond whenever the status is written
+
 
 class Reason(StrEnum):
     """Why a node waits. The order is the order in which the gates ask."""

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from functools import total_ordering
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 _WORD = rf"(?:{_NUMBER}|\d*[A-Za-z-][0-9A-Za-z-]*)"  # of a prerelease: numbers have no leading zero
@@ -15,7 +14,6 @@ class BadVersion(ValueError):
     """The text is not a full Kubernetes version such as v1.37.2."""
 
 
-@total_ordering
 @dataclass(frozen=True, slots=True)
 class KubeVersion:
     """A full version. `str()` gives the form Kubernetes prints: v1.37.2 or v1.38.0-rc.1."""
@@ -48,7 +46,17 @@ class KubeVersion:
 
     def __lt__(self, other: "KubeVersion") -> bool:
         mine, theirs = (self.major, self.minor, self.patch), (other.major, other.minor, other.patch)
-        return mine < theirs if mine != theirs else self._pre_key() < other._pre_key()
+        return mine < theirs or (mine == theirs and self.pre != other.pre and self._pre_key() < other._pre_key())
+
+    # Written out: functools.total_ordering makes each of them three times as slow, and each decision asks thousands.
+    def __gt__(self, other: "KubeVersion") -> bool:
+        return other < self
+
+    def __le__(self, other: "KubeVersion") -> bool:
+        return not other < self
+
+    def __ge__(self, other: "KubeVersion") -> bool:
+        return not self < other
 
     def __str__(self) -> str:
         return f"v{self.major}.{self.minor}.{self.patch}" + (f"-{self.pre}" if self.pre else "")

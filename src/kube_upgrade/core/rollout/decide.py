@@ -5,7 +5,7 @@ from dataclasses import replace
 from kube_upgrade.core.rollout.claims import Tended, adopt, new_claim, stray_orders, tend
 from kube_upgrade.core.rollout.durations import learn
 from kube_upgrade.core.rollout.fleet import Fleet, ordered, survey
-from kube_upgrade.core.rollout.gates import first_hold, unmanaged
+from kube_upgrade.core.rollout.gates import start_hold, unmanaged
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.core.rollout.report import report
 from kube_upgrade.core.rollout.upkeep import strangers, upkeep
@@ -14,9 +14,7 @@ from kube_upgrade.model.action import Action, Decision, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim, Duration, Hold, Reason
-
-MAX_CLAIMS = 1_000  # 5,000 make a 900 KiB object and 8,000 reach etcd's limit
+from kube_upgrade.model.status import MAX_CLAIMS, Claim, Duration, Hold, Reason
 
 
 def decide(seen: ClusterSnapshot) -> Decision:
@@ -28,7 +26,8 @@ def decide(seen: ClusterSnapshot) -> Decision:
     fleet = replace(_with_claims(before, claims), durations=_learned(seen, tended))
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
     holds |= _out_of_reach(fleet)
-    claims += _start(fleet, holds, room=MAX_CLAIMS - len(claims))
+    fleet.room = MAX_CLAIMS - len(claims)
+    claims += _start(fleet, holds)
     status = report(fleet, tuple(claims), holds)
     actions: list[Action] = [] if status == seen.plan.status else [PublishStatus(status=status)]
     if not seen.active_plan and not fleet.foreign_until:
@@ -64,22 +63,22 @@ def _with_claims(fleet: Fleet, claims: list[Claim]) -> Fleet:
     return replace(survey(replace(seen, plan=replace(seen.plan, status=status)), fleet), seen=seen)
 
 
-def _start(fleet: Fleet, holds: dict[str, Hold], room: int) -> list[Claim]:
+def _start(fleet: Fleet, holds: dict[str, Hold]) -> list[Claim]:
     """Claim what may start; say of everything else why not."""
     started: list[Claim] = []
     for node, group in candidates(fleet):
-        hold = first_hold(fleet, node, group)
-        if hold is None and len(started) >= room:
-            hold = Hold(Reason.BUDGET, f"{MAX_CLAIMS} claims are open, the most one plan may have")
+        hold = start_hold(fleet, node, group)
         if hold:
             holds[node.name] = hold
             continue
         started.append(new_claim(fleet, node, group, fleet.hop))
-        _imagine_started(fleet, node, group)
+        imagine_started(fleet, node, group)
     return started
 
 
-def _imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
+def imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
+    """Count a node that is claimed from now on in everything that gates look at."""
+    fleet.room -= 1
     fleet.tallies[group.name].start(node.name)
     if node.control_plane:
         fleet.busy_control_planes.append(node.name)

@@ -13,7 +13,7 @@ from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, find_
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Group, nodes_allowed
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
-from kube_upgrade.model.status import Claim, Duration, Hold
+from kube_upgrade.model.status import MAX_CLAIMS, Claim, Duration, Hold
 from kube_upgrade.model.version import KubeVersion
 
 KUBERNETES_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -46,7 +46,7 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class Fleet:
-    """One snapshot, looked at once. Only `tallies` and `busy_control_planes` grow while decisions are made."""
+    """One snapshot, looked at once. Only `tallies`, `room` and `busy_control_planes` change while `decide` goes on."""
 
     seen: ClusterSnapshot
     path: Path
@@ -68,8 +68,12 @@ class Fleet:
     soaking: dict[str, dict[str, datetime]] = field(default_factory=dict)  # node → end of its soak
     control_planes_behind: list[str] = field(default_factory=list)
     busy_control_planes: list[str] = field(default_factory=list)
+    room: int = MAX_CLAIMS  # claims that the plan may still have
     waiting: list[tuple[Node, Group]] | None = None  # the candidates, once somebody asked
     answers: dict[str, Hold | None] = field(default_factory=dict)  # of the gates that are asked once
+    held: dict[tuple[str, KubeVersion | None], Hold] = field(
+        default_factory=dict
+    )  # of ordinary nodes, by group, kubelet
     chains: dict[int, list[Any]] = field(default_factory=dict)  # gates that may still say something, by their tuple
 
     def group_of(self, node: str) -> Group | None:

@@ -12,7 +12,7 @@ from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, waiting_
 from kube_upgrade.core.rollout.path import too_far
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
-from kube_upgrade.model.status import Hold, Reason
+from kube_upgrade.model.status import MAX_CLAIMS, Hold, Reason
 
 Gate = Callable[[Fleet, Node, Group], Hold | None]
 
@@ -252,6 +252,11 @@ def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     return hold
 
 
+def claims_have_room(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """A plan's status holds so many claims and no more: past that, nodes wait for the first to be released."""
+    return None if fleet.room > 0 else Hold(Reason.BUDGET, f"{MAX_CLAIMS} claims are open, the most one plan may have")
+
+
 GATES: tuple[Gate, ...] = (
     status_is_ours,
     plan_is_active,
@@ -275,6 +280,7 @@ GATES: tuple[Gate, ...] = (
     soak_is_over,
     node_is_ready,
     budget_allows,
+    claims_have_room,
 )
 
 # An OS-only update may take the lock where none of these speaks (design: 2.2).
@@ -301,6 +307,33 @@ WITHDRAWING: tuple[Gate, ...] = (
     window_is_open,
     no_freeze,
 )
+
+
+def start_hold(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """What `first_hold` says of a start, asked once for all nodes of a group that no gate can tell from one another.
+
+    Starting a node frees nothing: what holds one of them back holds back all that come later.
+    """
+    if not ordinary(fleet, node):
+        return first_hold(fleet, node, group)
+    alike = (group.name, node.kubelet)
+    hold = fleet.held.get(alike) or first_hold(fleet, node, group)
+    if hold:
+        fleet.held[alike] = hold
+    return hold
+
+
+def ordinary(fleet: Fleet, node: Node) -> bool:
+    """True for a worker about which the gates can ask no more than its group and its kubelet's version."""
+    return (
+        node.ready
+        and not node.unschedulable
+        and node.order is None
+        and node.report.status is None
+        and node.hold is None
+        and node.name not in fleet.claims
+        and not node.control_plane
+    )
 
 
 def first_hold(fleet: Fleet, node: Node, group: Group, gates: tuple[Gate, ...] = GATES) -> Hold | None:

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from kube_upgrade.kube.wire.meta import ObjectMeta
+from kube_upgrade.model.status import MAX_CLAIMS
 
 KIND = "KubeUpgradePlan"
 PLURAL = "kubeupgradeplans"
 
 MAX_GROUPS = 32  # with 32 groups of 32 dependencies the rule against cycles stays within the API server's cost limit
-MAX_CLAIMS = 1_000  # claims open per plan: 5,000 make a 900 KiB object
 MAX_HISTORY = 10
 
 ATOMIC = {"x-kubernetes-list-type": "atomic"}
@@ -240,7 +240,8 @@ class PlanStatusBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     nodes: Annotated[NodesBody, about("How many nodes are where.")] = NodesBody()
     claims: Annotated[
         list[ClaimBody],
-        about("Nodes that count in the budget. Who starts a node claims it here first.", "node", "uid", maxItems=1000),
+        # A list by keys would cost the API server three times the CPU: it keeps an owner for each field of each claim.
+        about("Nodes that count in the budget. Who starts a node claims it here first.", maxItems=MAX_CLAIMS, **ATOMIC),
     ] = []
     durations: Annotated[dict[str, DurationBody], about("Learned durations by group.")] = {}
     holds: Annotated[list[HoldBody], about("Why nodes wait, most frequent first.", **ATOMIC)] = []

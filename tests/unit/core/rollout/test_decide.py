@@ -3,11 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from kube_upgrade.core.rollout.decide import MAX_CLAIMS, decide
+from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.model.action import PublishStatus
 from kube_upgrade.model.node import NodeStatus
 from kube_upgrade.model.plan import Freeze, Percent
-from kube_upgrade.model.status import Reason
+from kube_upgrade.model.status import MAX_CLAIMS, Reason
 from support.builders import (
     CONTROL,
     DAY,

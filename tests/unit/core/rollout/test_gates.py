@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kube_upgrade.core.rollout.fleet import survey
-from kube_upgrade.core.rollout.gates import GATES, quorum_remains
-from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.core.rollout.gates import GATES, first_hold, quorum_remains, start_hold
+from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Freeze, Percent
 from kube_upgrade.model.status import Reason
 from support.builders import (
@@ -470,3 +470,35 @@ def test_the_first_gate_that_speaks_is_the_reason_shown() -> None:
 
 def test_every_gate_says_what_it_is_for() -> None:
     assert all(gate.__doc__ for gate in GATES)
+
+
+# --- asked once for all that are alike ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        a_node("w-9", unschedulable=True),  # it uses the budget already: no one else's answer is its own
+        a_node("w-9", ready=False),
+        a_node("w-9", hold="leave me"),
+        a_node("w-9", kubelet=v("v1.35.1")),
+        a_node("w-9", **said(NodeStatus.PENDING)),
+        a_node("w-9", **said(NodeStatus.ERROR)),
+    ],
+    ids=["cordoned", "not-ready", "held", "older", "ordered", "failed"],
+)
+def test_a_node_that_differs_is_asked_for_itself(other: Node) -> None:
+    """Whatever was said of an ordinary node of its group before."""
+    snapshot = control_planes_done(a_node("w-1"), a_node("w-2", unschedulable=True), other)
+    fleet, workers = survey(snapshot), WORKERS
+    assert start_hold(fleet, fleet.nodes["w-1"], workers), "the cordoned one uses the only place"
+    assert start_hold(fleet, other, workers) == first_hold(survey(snapshot), other, workers)
+
+
+def test_a_control_plane_node_is_asked_for_itself_in_a_group_with_workers_too() -> None:
+    mixed = a_group("mixed", selector=having("pool", "a"), max_unavailable=Percent(100))
+    worker, master = a_node("w-1", labels={"pool": "a"}), a_node("cp-1", labels={"pool": "a"})
+    snapshot = seen(worker, master, plan=a_plan(mixed), static_pods=static_pods("cp-1"))
+    fleet = survey(snapshot)
+    assert start_hold(fleet, worker, mixed), "control planes come first"
+    assert start_hold(fleet, master, mixed) is None
