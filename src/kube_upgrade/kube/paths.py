@@ -10,8 +10,6 @@ PODS = "/api/v1/pods"
 NAMESPACES = "/api/v1/namespaces"
 PLANS = f"/apis/{PLAN_GROUP}/{PLAN_VERSION}/kubeupgradeplans"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PDBS = "/apis/policy/v1/poddisruptionbudgets"
-DAEMONSETS = "/apis/apps/v1/daemonsets"
 SELF_SUBJECT_REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
@@ -88,11 +86,6 @@ def events(namespace: str) -> str:
 def event(namespace: str, name: str) -> str:
     """One Event (events.k8s.io)."""
     return f"{events(namespace)}/{_(name)}"
-
-
-def daemonset(namespace: str, name: str) -> str:
-    """One DaemonSet."""
-    return f"{_grouped('apps/v1', namespace, 'daemonsets')}/{_(name)}"
 
 
 def pdbs(namespace: str) -> str:
