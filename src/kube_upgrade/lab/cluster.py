@@ -86,8 +86,9 @@ class Lab:
 
     async def start_programs(self) -> None:
         """Ours, but for the one that is left out."""
+        self.programs.configure_locks(self.scenario.slots)
         if self.without != LOCKS:
-            await asyncio.to_thread(self.programs.start_locks, self.scenario.slots)
+            await asyncio.to_thread(self.programs.start_locks)
         if self.without != CONTROLLER:
             await asyncio.to_thread(self.programs.start_controller)
         await asyncio.to_thread(self.programs.wait_ready)
@@ -99,13 +100,11 @@ class Lab:
             "apiServer": self.plane.url,
             "adminKubeconfig": str(self.plane.admin_kubeconfig),
             "kubeconfigs": {name: str(self.programs.kubeconfig(name)) for name in (CONTROLLER, LOCKS)},
+            "configs": {LOCKS: str(self.programs.lock_config)},
             "namespace": NAMESPACE,
             "fleetlockUrl": self.programs.lock_url,
             "binaries": {name: str(path) for name, path in self.plane.binaries.paths.items()},
-            "nodes": [
-                {"name": node.name, "root": str(node.machine.root), "kubeconfig": str(node.kubeconfig)}
-                for node in self.nodes
-            ],
+            "nodes": [node.hand_over() for node in self.nodes],
         }
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.lab.disk import CONFIG
@@ -51,6 +52,17 @@ class LabNode:
     def kubeconfig(self) -> Path:
         """The kubelet's, on the node's disk."""
         return self.machine.root / "etc/kubernetes/kubelet.conf"
+
+    def hand_over(self) -> dict[str, Any]:
+        """What an outside replacement of the daemon needs here. Like any process of the node it ends with the power."""
+        root = self.machine.root
+        return {
+            "name": self.name,
+            "root": str(root),
+            "kubeconfig": str(self.kubeconfig),
+            "config": str(root / CONFIG),
+            "binaries": {path.name: str(path) for path in sorted((root / "usr/bin").iterdir())},
+        }
 
     async def run(self) -> None:
         """Switch on, obey the power button, keep the daemon alive; switch off in the end."""

@@ -56,17 +56,24 @@ class Programs:
         found = await api.get(paths.configmap(NAMESPACE, LOCKS), ConfigMap)
         self._base = yaml.safe_load(found.data["config.yaml"])
 
-    def start_locks(self, slots: Mapping[str, int]) -> None:
-        """The lock server with the config of deploy/base, listening here, with the scenario's slots."""
+    @property
+    def lock_config(self) -> Path:
+        """The lock server's."""
+        return self.run.folder / "programs" / f"{LOCKS}.yaml"
+
+    def configure_locks(self, slots: Mapping[str, int]) -> None:
+        """The config of deploy/base, but listening here, with the scenario's slots."""
         groups = self._base.get("groups", {}) | {name: {"slots": number} for name, number in slots.items()}
         config = self._base | {
             "server": {"listen": f"127.0.0.1:{self.lock_port}"},
             "kubernetes": {"kubeconfig": str(self.kubeconfig(LOCKS))},
             "groups": groups,
         }
-        path = self.run.folder / "programs" / "fleetlock.yaml"
-        path.write_text(yaml.safe_dump(config))
-        self._start(LOCKS, ["-m", "kube_upgrade.fleetlock", "--config", path], self.lock_port)
+        self.lock_config.write_text(yaml.safe_dump(config))
+
+    def start_locks(self) -> None:
+        """One lock server, as configured."""
+        self._start(LOCKS, ["-m", "kube_upgrade.fleetlock", "--config", self.lock_config], self.lock_port)
 
     def start_controller(self) -> None:
         """One replica; it waits for the Lease and for all its watches."""
