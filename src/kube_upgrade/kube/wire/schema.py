@@ -221,7 +221,9 @@ class RunBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """One finished upgrade."""
 
     version: Annotated[str, about("Version it led to.")]
-    started: Annotated[datetime, about("When its first node was claimed.")]
+    started: Annotated[
+        datetime, about("When the cluster was first found short of it. Pauses and waits before the first claim count.")
+    ]
     finished: Annotated[datetime, about("When its last node was proven.")]
     result: Annotated[str, about("How it ended, in one word.")]
     nodes: Annotated[int, about("How many nodes it upgraded.", format="int32")]
