@@ -6,10 +6,10 @@ SIZE := full
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test bench campaign transcript lab binaries generate lock clean
+.PHONY: help setup check test e2e e2e-all bench campaign transcript lab binaries generate lock clean
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from the lock file (at once where that is done)
 	@tools/setup.sh
@@ -24,6 +24,14 @@ check: setup ## Lint, types, import contracts; generated files are fresh
 
 test: setup binaries ## All tests: the real control plane and the whole lab too
 	$(BIN)/pytest --with-cluster --with-lab
+
+e2e: setup ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
+	$(BIN)/python -m kube_upgrade.lab.real.binaries
+	timeout --kill-after=60 1800 $(BIN)/pytest tests/e2e/real -m 'real and short' -p no:randomly
+
+e2e-all: setup ## The same with every scenario (an hour and more)
+	$(BIN)/python -m kube_upgrade.lab.real.binaries v1.35.4 v1.36.3 v1.37.2
+	timeout --kill-after=60 9000 $(BIN)/pytest tests/e2e/real -m real -p no:randomly
 
 bench: setup binaries ## Measure speed and memory; options: make bench ARGS='--nodes 1000'
 	$(BIN)/python -m bench $(ARGS)

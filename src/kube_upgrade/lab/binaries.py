@@ -67,26 +67,48 @@ def find_or_make(
     programs: Iterable[str] = CONTROL_PLANE, sources: Sources | None = None, progress: Progress | None = None
 ) -> Binaries:
     """All these programs, made where they are missing. Raises NoBinaries, or KeyError for an unknown program."""
-    sources, progress, programs = sources or Sources.of_this_machine(), progress or Progress(), tuple(programs)
-    paths = {name: found for name in programs if (found := _outside(name, sources)) is not None}
-    missing = [
-        (component, names)
-        for component in COMPONENTS
-        if (names := [name for name in programs if name not in paths and component_of(name) is component])
-    ]
+    programs = tuple(programs)
+    components = {name: component_of(name) for name in programs}
+    wanted = [(each, [name for name in programs if components[name] is each]) for each in COMPONENTS]
+    return Binaries(paths=_find_or_make(wanted, sources, progress))
+
+
+def find_or_make_of(
+    component: Component,
+    programs: Iterable[str] | None = None,
+    sources: Sources | None = None,
+    progress: Progress | None = None,
+) -> Binaries:
+    """These programs of a component (all by default), made where they are missing. Raises NoBinaries."""
+    names = list(component.packages if programs is None else programs)
+    return Binaries(paths=_find_or_make([(component, names)], sources, progress))
+
+
+def _find_or_make(
+    wanted: Sequence[tuple[Component, Sequence[str]]], sources: Sources | None, progress: Progress | None
+) -> dict[str, Path]:
+    sources, progress = sources or Sources.of_this_machine(), progress or Progress()
+    found = {
+        name: path
+        for component, names in wanted
+        for name in names
+        if (path := _outside(component, name, sources)) is not None
+    }
+    left = ((component, [name for name in names if name not in found]) for component, names in wanted)
+    missing = [(component, names) for component, names in left if names]
     sources = _reachable(missing, sources, progress)
     for component, names in missing:
-        paths |= _cached(component, names, sources, progress)
-    return Binaries(paths={name: paths[name] for name in programs})
+        found |= _cached(component, names, sources, progress)
+    return {name: found[name] for _, names in wanted for name in names}
 
 
-def _outside(program: str, sources: Sources) -> Path | None:
+def _outside(component: Component, program: str, sources: Sources) -> Path | None:
     """The program in KUBEBUILDER_ASSETS or on PATH, where it fits the pin exactly."""
     candidates = [sources.assets / program] if sources.assets else []
     if sources.path and (on_path := shutil.which(program, path=sources.path)):
         candidates.append(Path(on_path))
-    pin = component_of(program).version
-    return next((path for path in candidates if path.is_file() and version_of(program, path) == pin), None)
+    fits = (path for path in candidates if path.is_file() and version_of(program, path) == component.version)
+    return next(fits, None)
 
 
 def _reachable(wanted: Sequence[tuple[Component, Sequence[str]]], sources: Sources, progress: Progress) -> Sources:

@@ -128,7 +128,7 @@ class Machine:
         with self.edit() as state:
             tree = a_tree(state.osname, image, digest, version)
             rules.stage(state, tree, locked=locked)
-            write_tree(self.folder, tree)
+            self._lay_down(tree)
         return tree
 
     def take_fault(self, *keys: str) -> Fault | None:
@@ -193,6 +193,9 @@ class Machine:
     def _next_differs(self, orderly: bool) -> bool:
         state = self.read()
         return state.trees[0].id != state.booted or (orderly and state.staged is not None and not state.locked)
+
+    def _lay_down(self, tree: Tree) -> None:
+        write_tree(self.folder, tree)
 
     def _started(self, state: State) -> None:
         (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{state.boot_id}\n")

@@ -26,6 +26,7 @@ class Component:
     version: str
     packages: Mapping[str, str]
     stamped: tuple[str, ...] = ()  # Go packages whose version variables the linker sets
+    variables: tuple[str, ...] = ()  # Go variables that the linker sets to the version
 
     @property
     def modules(self) -> Path:
@@ -45,7 +46,8 @@ class Component:
             "buildDate": "2026-01-01T00:00:00Z",
         }
         stamps = (f"-X {package}.{name}={value}" for package in self.stamped for name, value in values.items())
-        return " ".join(("-s -w", *stamps))
+        plain = (f"-X {variable}={self.version}" for variable in self.variables)
+        return " ".join(("-s -w", *stamps, *plain))
 
     @property
     def key(self) -> str:
@@ -57,6 +59,7 @@ class Component:
             *FLAGS,
             self.ldflags,
             *((self.modules / name).read_text() for name in ("go.mod", "go.sum")),
+            *(source.read_text() for source in sorted(self.modules.rglob("*.go"))),
         ]
         return f"{self.name}-{self.version}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
@@ -70,15 +73,42 @@ KUBERNETES_PROGRAMS = (
     "kubelet",
     "kube-proxy",
 )
-KUBERNETES = Component(
-    name="kubernetes",
-    version="v1.37.2",
-    packages={name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
-    stamped=("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
-)
+
+
+def _kubernetes(version: str) -> Component:
+    return Component(
+        name="kubernetes",
+        version=version,
+        packages={name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
+        stamped=("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
+    )
+
+
+KUBERNETES = _kubernetes("v1.37.2")
 ETCD = Component(name="etcd", version="v3.7.3", packages={"etcd": "go.etcd.io/etcd/server/v3"})
 COMPONENTS = (ETCD, KUBERNETES)
 CONTROL_PLANE = ("etcd", *KUBERNETES_PROGRAMS[:4])
+
+# What real nodes (lab/real) need beside: older minors with their etcd, and what lies below the kubelet.
+KUBERNETES_OF = {found.version: found for found in (_kubernetes("v1.35.4"), _kubernetes("v1.36.3"), KUBERNETES)}
+ETCD_36 = Component(
+    name="etcd",
+    version="v3.6.16",
+    packages={"etcd": "go.etcd.io/etcd/server/v3", "etcdutl": "go.etcd.io/etcd/etcdutl/v3"},
+)
+CONTAINERD = Component(
+    name="containerd",
+    version="v2.3.7",
+    packages={
+        name: f"github.com/containerd/containerd/v2/cmd/{name}"
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    variables=("github.com/containerd/containerd/v2/version.Version",),
+)
+WORKLOADS = Component(  # our own: sources beside the go.mod
+    name="workloads", version="v1.0.0", packages={"pause": "workloads/pause", "app": "workloads/app"}
+)
+COREDNS = Component(name="coredns", version="v1.14.6", packages={"coredns": "github.com/coredns/coredns"})
 
 
 def component_of(program: str) -> Component:
@@ -98,7 +128,13 @@ def go_arch() -> str:
 
 def version_of(program: str, path: Path) -> str | None:
     """The version (`v1.2.3`) that the program at `path` says it has, or None where it does not say."""
-    asks = {"kubectl": ("version", "--client"), "kubeadm": ("version", "-o", "short")}
+    asks = {
+        "kubectl": ("version", "--client"),
+        "kubeadm": ("version", "-o", "short"),
+        "etcdutl": ("version",),
+        "containerd-shim-runc-v2": ("-v",),
+        "coredns": ("-version",),
+    }
     argv = [str(path), *asks.get(program, ("--version",))]
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)

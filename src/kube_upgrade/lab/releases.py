@@ -17,9 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kube_upgrade.lab.pins import ETCD, Component, go_arch
+from kube_upgrade.lab.pins import ETCD, KUBERNETES, Component, go_arch
 from kube_upgrade.lab.progress import Progress
 
+RELEASED = (ETCD.name, KUBERNETES.name)  # whose releases are fetched
+ALWAYS_BUILT = "it is always built"
 CHUNK = 256 * 1024
 MIB = 1024**2
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
@@ -43,11 +45,13 @@ class Site:
 def unreachable(wanted: Iterable[tuple[Component, Sequence[str]]], site: Site) -> dict[str, str]:
     """By component, why a release is out of reach; known within `site.patience` seconds for all of them together."""
     deadline = time.monotonic() + site.patience
+    wanted = list(wanted)
     asked = {
         component.name: _Answer(_checksum_url(component, programs[0], site), site.patience)
         for component, programs in wanted
+        if component.name in RELEASED
     }
-    found = {}
+    found = {component.name: ALWAYS_BUILT for component, _ in wanted if component.name not in RELEASED}
     for name, answer in asked.items():
         try:
             answer.wait(deadline)
@@ -58,18 +62,20 @@ def unreachable(wanted: Iterable[tuple[Component, Sequence[str]]], site: Site) -
 
 def _checksum_url(component: Component, program: str, site: Site) -> str:
     base = _base(component, site)
-    return f"{base}/SHA256SUMS" if component is ETCD else f"{base}/bin/linux/{go_arch()}/{program}.sha256"
+    return f"{base}/SHA256SUMS" if component.name == ETCD.name else f"{base}/bin/linux/{go_arch()}/{program}.sha256"
 
 
 def _base(component: Component, site: Site) -> str:
-    return f"{site.etcd if component is ETCD else site.kubernetes}/{component.version}"
+    return f"{site.etcd if component.name == ETCD.name else site.kubernetes}/{component.version}"
 
 
 def fetch(component: Component, programs: Sequence[str], target: Path, site: Site, progress: Progress) -> None:
     """Fetch these programs of a component into the folder `target`, executable. Raises Unavailable."""
+    if component.name not in RELEASED:
+        raise Unavailable(ALWAYS_BUILT)
     base = _base(component, site)
-    if component is ETCD:
-        _fetch_etcd(component, base, target, site, progress)
+    if component.name == ETCD.name:
+        _fetch_etcd(component, programs, base, target, site, progress)
         return
     for name in programs:
         url = f"{base}/bin/linux/{go_arch()}/{name}"
@@ -78,18 +84,21 @@ def fetch(component: Component, programs: Sequence[str], target: Path, site: Sit
         (target / name).chmod(0o755)
 
 
-def _fetch_etcd(component: Component, base: str, target: Path, site: Site, progress: Progress) -> None:
+def _fetch_etcd(
+    component: Component, programs: Sequence[str], base: str, target: Path, site: Site, progress: Progress
+) -> None:
     name = f"etcd-{component.version}-linux-{go_arch()}"
     sums = _small(f"{base}/SHA256SUMS", site.patience)
     line = next((line for line in sums.splitlines() if line.split()[-1:] == [f"{name}.tar.gz"]), "")
     archive = target / f"{name}.tar.gz"
     _download(f"{base}/{name}.tar.gz", _digest(line, f"{base}/SHA256SUMS"), archive, site, progress)
     with tarfile.open(archive) as tar:
-        member = tar.extractfile(f"{name}/etcd")
-        if member is None:
-            raise Unavailable(f"{base}/{name}.tar.gz holds no program {name}/etcd")
-        (target / "etcd").write_bytes(member.read())
-    (target / "etcd").chmod(0o755)
+        for program in programs:
+            member = tar.extractfile(f"{name}/{program}")
+            if member is None:
+                raise Unavailable(f"{base}/{name}.tar.gz holds no program {name}/{program}")
+            (target / program).write_bytes(member.read())
+            (target / program).chmod(0o755)
     archive.unlink()
 
 

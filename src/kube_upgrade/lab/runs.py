@@ -28,8 +28,11 @@ from types import TracebackType
 from typing import Self
 
 from kube_upgrade.lab import proc
+from kube_upgrade.lab.real import cgroups
 
-RECORD = "run.jsonl"  # one JSON object a line: {"owner"|"reaper"|"group": [pid, started]} or {"keep": true}
+RECORD = (
+    "run.jsonl"  # one JSON object a line: {"owner"|"reaper"|"group": [pid, started]}, {"cgroup": name}, {"keep": true}
+)
 NAME = re.compile(r".+-[0-9a-f]{6}")  # of a run's folder
 REAPER_PATIENCE = 10.0  # seconds an orderly close waits for the reaper, which needs at most 5
 
@@ -44,6 +47,7 @@ class Record:
 
     watchers: dict[int, int] = field(default_factory=dict)
     groups: dict[int, int] = field(default_factory=dict)
+    cgroups: set[str] = field(default_factory=set)
     keep: bool = False
 
     def take(self, line: str | bytes) -> None:
@@ -51,6 +55,7 @@ class Record:
         with suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)
             self.keep = self.keep or bool(entry.get("keep"))
+            self.cgroups |= {str(entry["cgroup"])} if "cgroup" in entry else set()
             for key, table in (("owner", self.watchers), ("reaper", self.watchers), ("group", self.groups)):
                 if key in entry:
                     pid, started = entry[key]
@@ -74,18 +79,31 @@ class Record:
 def reap(folder: Path, record: Record) -> list[proc.Seen]:
     """End what belongs to the run in `folder` and remove the folder, unless it is kept. Returns who would not end."""
     left = proc.end(record.groups, str(folder))
+    for name in record.cgroups:
+        cgroups.remove(name)
     if not record.keep:
         remove(folder)
     return left
 
 
 def remove(folder: Path) -> None:
-    """Remove a run's folder, the record last: a removal that is cut off leaves what the next sweep still knows."""
+    """Remove a run's folder, the record last: a removal that is cut off leaves what the next sweep still knows.
+
+    Nothing is removed while something is mounted below it: that would be another place's files.
+    """
+    if mounted_below(folder):
+        return
     with suppress(OSError):
         for entry in folder.iterdir():
             if entry.name != RECORD:
                 _remove_entry(entry)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """Mount points at this folder or below it, as this process sees them."""
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [point for point in points if f"{point}/".startswith(f"{folder.resolve()}/")]
 
 
 def _remove_entry(entry: Path) -> None:
@@ -175,6 +193,10 @@ class Run:
         seen = proc.see(pid)
         if seen is not None:
             self._tell({"group": [pid, seen.started]})
+
+    def adopt_cgroup(self, name: str) -> None:
+        """Tell the reaper of cgroups (real/cgroups.py) that belong to this run alone."""
+        self._tell({"cgroup": name})
 
     @property
     def reaper_pid(self) -> int:

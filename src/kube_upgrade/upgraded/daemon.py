@@ -90,7 +90,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     etcd = Etcd(settings.etcd, root)
 
     def kubeadm(path: str) -> Kubeadm:
-        return Kubeadm(runner, jobs, Path(path), root=root)
+        return Kubeadm(runner, jobs, Path(path), root=root, ignore_preflight=settings.ignore_preflight)
 
     async def images_config(version: KubeVersion) -> tuple[Path, str]:
         return await write_images_config(cluster, root, version)

@@ -36,6 +36,7 @@ class Settings:
     etcd: str = "https://127.0.0.1:2379"
     probes: str = ""  # HOST:PORT of /healthz, /readyz and /metrics; empty for none
     fleetlock_ca: str = ""  # PEM file that the lock server's certificate is checked against
+    ignore_preflight: tuple[str, ...] = ()  # checks of kubeadm that shall only warn, such as SystemVerification
     node: NodeConfig = field(default_factory=NodeConfig)
     rules: HostRules = field(default_factory=HostRules)
 
@@ -75,6 +76,7 @@ def read_settings(raw: object) -> Settings:
         etcd=_url(said, "etcd", defaults.etcd),
         probes=_address(said, "probes"),
         fleetlock_ca=_path(said, "fleetlockCa", ""),
+        ignore_preflight=_texts(said, "ignorePreflightErrors"),
         node=read_config(said),
         rules=HostRules(
             allowed_streams=_texts(said, "allowedStreams"),
@@ -91,8 +93,8 @@ def read_settings(raw: object) -> Settings:
 
 _OWN = (
     "root", "kubeconfig", "rpmOstreePath", "bootcPath", "ostreePath", "systemdRunPath", "systemctlPath",
-    "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "allowedStreams", "drain", "settle",
-    "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
+    "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "ignorePreflightErrors", "allowedStreams",
+    "drain", "settle", "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
 )  # fmt: skip
 
 

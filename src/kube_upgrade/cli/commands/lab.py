@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
+from kube_upgrade.cli.commands.lab_real import lab_real, refuse_with_real
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.lab import data
 from kube_upgrade.lab.binaries import NoBinaries
@@ -58,7 +59,10 @@ def lab(
     workers: Annotated[int | None, typer.Option(help="Number of workers (3, or the scenario's).")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Version the cluster has (v1.36.3).")] = None,
     target: Annotated[str | None, typer.Option("--to", help="Version the plan asks for (v1.37.2).")] = None,
-    scenario: Annotated[Path | None, typer.Option(help="A file like those in scenarios/ (default.yaml).")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="A file like those in scenarios/ (default.yaml); with --real a name.")
+    ] = None,
+    real: Annotated[bool, typer.Option("--real", help="Real kubeadm nodes; needs root on Linux.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C, and its folder.")] = False,
     without: Annotated[Program | None, typer.Option(help="Start all but this program, and say what it needs.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="Form of the result on stdout.")] = Output.TEXT,
@@ -73,6 +77,11 @@ def lab(
 
     With -o json the last line of stdout is one object, whatever the code: `result`, and `error` without a verdict.
     """
+    if real:
+        refuse_with_real({"--from": start, "--to": target, "--without": without})
+        raise typer.Exit(
+            lab_real(str(scenario or "default"), control_planes, workers, keep=keep, json_only=output is Output.JSON)
+        )
     try:
         path = scenario or data.folder("scenarios") / "default.yaml"
         wanted = adapt(load(path), control_planes=control_planes, workers=workers, start=start, target=target)

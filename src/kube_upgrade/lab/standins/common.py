@@ -11,12 +11,15 @@ from kube_upgrade.lab.machine_state import Refused
 Command = Callable[[Machine, Sequence[str]], int]
 
 
-def run(program: str, command: Command) -> None:
-    """Read --machine FOLDER, let a fault have its way, run the command, exit with its code. Refused means 1."""
+def run(program: str, command: Command, kind: Callable[[Path], Machine] = Machine) -> None:
+    """Read --machine FOLDER, let a fault have its way, run the command, exit with its code. Refused means 1.
+
+    `kind` makes the machine of its folder.
+    """
     flag, folder, *arguments = sys.argv[1:]
     if flag != "--machine":
         raise SystemExit(f"{program}: the first argument is --machine FOLDER")
-    machine = Machine(Path(folder))
+    machine = kind(Path(folder))
     try:
         code = stumble(machine, program, arguments)
         sys.exit(command(machine, arguments) if code is None else code)

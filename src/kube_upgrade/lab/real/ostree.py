@@ -1,0 +1,8 @@
+"""ostree on a real node: the lab's stand-in over the node's own deployments."""
+
+from kube_upgrade.lab.real.machine import RealMachine
+from kube_upgrade.lab.standins.common import run
+from kube_upgrade.lab.standins.ostree import ostree
+
+if __name__ == "__main__":
+    run("ostree", ostree, RealMachine)

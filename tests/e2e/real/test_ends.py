@@ -1,0 +1,54 @@
+"""However a run on real nodes ends, nothing of it stays."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support.leftovers import Machine, in_foreign_namespaces, network_namespaces
+from support.real_run import RealRun
+
+pytestmark = [pytest.mark.real, pytest.mark.short, pytest.mark.timeout(600)]
+
+GONE = 20.0  # seconds: two nodes' disks are gigabytes
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_kill_9_of_the_lab_leaves_no_mount_link_cgroup_process_or_sysctl() -> None:
+    before, lived = Machine.look(), network_namespaces()
+    run = RealRun.start()
+    try:
+        folder = run.folder
+        run.said("worker-1: kubeadm join", 240.0)
+        os.kill(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+
+        assert until(lambda: not folder.exists() and not in_foreign_namespaces(lived), GONE)
+
+        assert in_foreign_namespaces(lived) == []
+        assert Machine.look().more_than(before, folder.name) == {}
+    finally:
+        run.close()
+
+
+def test_ctrl_c_ends_it_in_order() -> None:
+    run = RealRun.start()
+    try:
+        folder = run.folder
+        run.said("control-plane-1: kubeadm init", 240.0)
+        run.process.send_signal(signal.SIGINT)
+
+        assert run.process.wait(60) == 130
+        assert not folder.exists()
+    finally:
+        run.close()

@@ -1,0 +1,77 @@
+"""Real kubeadm nodes: each scenario comes out as it says (kube_upgrade/lab/real/scenarios.py), and leaves nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.leftovers import Machine, in_foreign_namespaces, network_namespaces
+from support.real_run import RealRun
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture
+def started() -> Iterator[list[RealRun]]:
+    runs: list[RealRun] = []
+    yield runs
+    for run in runs:
+        run.close()
+
+
+def play(started: list[RealRun], name: str, *args: str, seconds: float) -> dict[str, Any]:
+    run = RealRun.start("--scenario", name, *args)
+    started.append(run)
+    code, found = run.result(seconds)
+    assert (code, found["failure"]) == (0, "")
+    return found
+
+
+@pytest.mark.short
+def test_one_minor_up_with_our_programs_as_pods_and_no_outage_of_the_workload(started: list[RealRun]) -> None:
+    """Both nodes are drained in their turn; nothing of the run stays on this machine."""
+    before, lived = Machine.look(), network_namespaces()
+    run = RealRun.start()
+    started.append(run)
+    folder = run.folder
+
+    code, found = run.result(900)
+
+    assert (code, found["result"], found["failure"]) == (0, "complete", "")
+    assert [node["version"] for node in found["nodes"]] == ["v1.37.2", "v1.37.2"]
+    assert found["outages"]["web by any node"] == []
+    assert 60 < sum(seconds for _, seconds in found["outages"]["API of control-plane-1"]) < 300
+    assert Machine.look().more_than(before, folder.name) == {}
+    assert in_foreign_namespaces(lived) == []
+    assert not folder.exists()
+
+
+@pytest.mark.short
+def test_power_cuts_at_every_stage_and_a_blocked_drain_are_lived_through(started: list[RealRun]) -> None:
+    found = play(started, "rough", seconds=1200)
+
+    assert [node["version"] for node in found["nodes"]] == ["v1.37.2", "v1.37.2"]
+
+
+def test_a_worker_that_boots_its_old_image_is_released_and_reported(started: list[RealRun]) -> None:
+    play(started, "falls-back", seconds=1200)
+
+
+def test_two_minors_up_by_way_of_the_one_between(started: list[RealRun]) -> None:
+    play(started, "two-hops", seconds=1400)
+
+
+def test_kubeadms_own_rollback_after_an_api_server_that_never_serves(started: list[RealRun]) -> None:
+    play(started, "never-serves", seconds=1400)
+
+
+def test_both_ways_back_from_an_etcd_step_that_was_cut_short(started: list[RealRun]) -> None:
+    play(started, "etcd-cut-short", seconds=1400)
+
+
+def test_upstreams_order_fails_in_kubeadms_preflight(started: list[RealRun]) -> None:
+    play(started, "upstream-order", seconds=1200)
+
+
+def test_three_control_planes(started: list[RealRun]) -> None:
+    play(started, "default", "--control-planes", "3", seconds=1400)
