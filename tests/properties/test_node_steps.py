@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from kube_upgrade.core.node_steps.decide import decide
-from kube_upgrade.model.host import Facts, HostRules
+from kube_upgrade.model.host import Facts, HostRules, Verification
 from kube_upgrade.model.node import KubeadmRole, NodeStatus
 from kube_upgrade.telemetry import logs
 from support.builders import NEW, NOW, OLD
@@ -35,6 +35,7 @@ def faults(draw: st.DrawFn) -> Faults:
     return Faults(
         resolve=draw(few),
         stage=draw(few),
+        unsigned=draw(few),
         kubeadm=draw(few),
         cut_in_kubeadm=draw(st.integers(0, 1)),
         finalize=draw(st.integers(0, 2)),
@@ -55,7 +56,12 @@ def worlds(draw: st.DrawFn) -> World:
     world = World(
         control_plane=control_plane,
         faults=draw(faults()),
-        rules=HostRules(attempts=20, reboot_within=timedelta(minutes=2), verify_within=timedelta(hours=3)),
+        rules=HostRules(
+            attempts=20,
+            reboot_within=timedelta(minutes=2),
+            verify_within=timedelta(hours=3),
+            verification=draw(st.sampled_from([None, Verification(keys=("/key.pub",))])),
+        ),
         fuses=draw(st.lists(st.integers(1, 40), max_size=6)),
     )
     roles = [KubeadmRole.APPLY, KubeadmRole.NODE, None] if control_plane else [KubeadmRole.NODE, None]

@@ -18,6 +18,7 @@ from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.registry_errors import RegistryError, RegistryProblem
 from kube_upgrade.host.runner import Completed
+from kube_upgrade.host.trust import TrustError, TrustProblem
 from kube_upgrade.kube.errors import Conflict, Unreachable
 from kube_upgrade.lab import machine_state as disk
 from kube_upgrade.lab.machine import a_tree
@@ -55,6 +56,7 @@ class Faults:
     """What goes wrong, and how often still."""
 
     resolve: int = 0
+    unsigned: int = 0
     stage: int = 0
     kubeadm: int = 0
     cut_in_kubeadm: int = 0  # the power goes while kubeadm runs
@@ -109,6 +111,7 @@ class World:
         self.reboot_at: datetime | None = None
         self.job: MemoryJob | None = None
         self.images: dict[str, str] = {str(OLD): digest_of(OLD), str(NEW): digest_of(NEW), str(NEXT): digest_of(NEXT)}
+        self.checked: set[str] = set()  # images whose signature was found good
         self.log: list[str] = []
         self.crashes = 0
         labels = {CONTROL_PLANE_LABEL: ""} if self.control_plane else {}
@@ -128,6 +131,7 @@ class World:
             os=MemoryOs(self),
             kubeadm=lambda path: MemoryKubeadm(self, Path(path)),
             resolve=self.resolve,
+            verify=self.verify,
             lock=lambda url, group: MemoryLock(self, group),
             images_config=self.images_config,
             etcd_snapshot=self.etcd_snapshot,
@@ -369,6 +373,14 @@ class World:
             raise RegistryError(RegistryProblem.UNREACHABLE, "registry is away")
         return self.images[reference.rpartition(":")[2]]
 
+    async def verify(self, reference: str, digest: str) -> None:
+        """The signatures beside the image."""
+        self.burn()
+        if self.faults.unsigned > 0:
+            self.faults.unsigned -= 1
+            raise TrustError(TrustProblem.UNSIGNED, f"{reference} is not signed")
+        self.checked.add(digest)
+
     async def images_config(self, version: KubeVersion) -> tuple[Path, str]:
         """The file for `config images pull`."""
         return Path("/var/lib/kube-upgraded/images.yaml"), "unix:///run/crio.sock"
@@ -440,6 +452,7 @@ class MemoryOs:
         if world.faults.stage > 0:
             world.faults.stage -= 1
             raise OsError(OsProblem.IMAGE_PULL, "the pull broke off")
+        assert world.rules.verification is None or digest in world.checked, "staged an image that nobody checked"
         version = reference.rpartition(":")[2]
         tree = a_tree("fedora-coreos", f"{PREFIX}{reference}", digest, version)
         disk.stage(world.disk, tree, locked=True)

@@ -71,15 +71,32 @@ class Registry:
 
     async def resolve(self, reference: str) -> str:
         """Digest (`sha256:…`) of this platform's manifest behind HOST/REPO:TAG. Raises RegistryError."""
-        host, repository, tag = split_reference(reference)
-        url = f"{scheme_of(host)}://{host}/v2/{repository}/manifests/{tag}"
-        secret = credentials(self._root, f"{host}/{repository}")
+        host, path, tag = split_reference(reference)
+        return self._digest(await self.manifest(f"{host}/{path}", tag), reference)
+
+    async def manifest(self, repository: str, name: str) -> bytes:
+        """The manifest or index that HOST/REPO has under this tag or digest. Raises RegistryError."""
+        return await self._read(repository, f"manifests/{name}", f"{repository}:{name}")
+
+    async def blob(self, repository: str, digest: str) -> bytes:
+        """The bytes of this digest, compared with it. Raises RegistryError; they must fit into 4 MiB."""
+        body = await self._read(repository, f"blobs/{digest}", f"{repository}@{digest}")
+        if sha256(body) != digest:
+            raise RegistryError(RegistryProblem.UNREADABLE, f"{repository}@{digest}: its content has another digest")
+        return body
+
+    async def _read(self, repository: str, what: str, name: str) -> bytes:
+        host, _, path = repository.partition("/")
+        url = f"{scheme_of(host)}://{host}/v2/{path}/{what}"
+        secret = credentials(self._root, repository)
         async with httpx2.AsyncClient(timeout=self._timeout, follow_redirects=True, trust_env=True) as client:
             answer = await self._get(client, url, authorization(secret) if secret else {})
             challenge = challenge_in(answer.challenge, plain_http=scheme_of(host) == "http")
             if answer.status == 401 and challenge:
-                answer = await self._get(client, url, await self._token(client, challenge, repository, secret))
-        return self._digest(answer, reference)
+                answer = await self._get(client, url, await self._token(client, challenge, path, secret))
+        if answer.status != 200:
+            raise RegistryError(_kind(answer.status), f"{name}: HTTP {answer.status}")
+        return answer.body
 
     async def _get(self, client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> _Answer:
         accept = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
@@ -100,16 +117,12 @@ class Registry:
             raise RegistryError(_kind(answer.status), f"token from {challenge.realm}: HTTP {answer.status}")
         return {"Authorization": f"Bearer {read_token(answer.body)}"}
 
-    def _digest(self, answer: _Answer, reference: str) -> str:
-        if answer.status != 200:
-            raise RegistryError(_kind(answer.status), f"{reference}: HTTP {answer.status}")
+    def _digest(self, body: bytes, reference: str) -> str:
         try:
-            manifest = msgspec.json.decode(answer.body, type=_Manifest)
+            manifest = msgspec.json.decode(body, type=_Manifest)
         except msgspec.DecodeError as error:
             raise RegistryError(RegistryProblem.UNREADABLE, f"{reference}: {error}") from error
-        if manifest.manifests is None:
-            return f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-        return self._peel(manifest.manifests, reference)
+        return sha256(body) if manifest.manifests is None else self._peel(manifest.manifests, reference)
 
     def _peel(self, entries: list[_Entry], reference: str) -> str:
         for entry in entries:
@@ -119,6 +132,20 @@ class Registry:
         raise RegistryError(
             RegistryProblem.NO_PLATFORM, f"{reference}: no image for linux/{self._architecture}; offered: {offered}"
         )
+
+
+def listed_in(body: bytes) -> tuple[str, ...]:
+    """The digests that an index names; none where it is no index."""
+    try:
+        manifest = msgspec.json.decode(body, type=_Manifest)
+    except msgspec.DecodeError:
+        return ()
+    return tuple(entry.digest for entry in manifest.manifests or ())
+
+
+def sha256(body: bytes) -> str:
+    """The digest of these bytes, as registries write it."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def split_reference(reference: str) -> tuple[str, str, str]:

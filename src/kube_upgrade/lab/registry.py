@@ -6,6 +6,7 @@ With `token` set it sends strangers to its own token server first, as public reg
 import json
 import platform
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from kube_upgrade.lab.registry_content import (
     digest_of,
     index,
     manifest,
+    signature_manifest,
 )
 
 
@@ -29,6 +31,7 @@ class Registry:
         self.broken = 0  # an HTTP status that every request gets, 0 for none
         self.requests: list[str] = []  # paths asked for
         self._documents: dict[tuple[str, str], tuple[str, bytes]] = {}  # (repository, tag or digest)
+        self._blobs: dict[tuple[str, str], bytes] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -77,6 +80,13 @@ class Registry:
             self._documents[repository, name] = (MANIFEST_TYPE, body)
         return digest_of(body)
 
+    def attach(self, repository: str, digest: str, signatures: Sequence[tuple[bytes, str]]) -> None:
+        """Let the image of this digest have these signatures: payload, and the base64 signature over it."""
+        for payload, _ in signatures:
+            self._blobs[repository, digest_of(payload)] = payload
+        body = signature_manifest(signatures)
+        self._documents[repository, f"{digest.replace(':', '-')}.sig"] = (MANIFEST_TYPE, body)
+
     def answer(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for one GET."""
         self.requests.append(path)
@@ -87,7 +97,12 @@ class Registry:
             return 200, {}, json.dumps({"token": self.token, "for": parse_qs(url.query)}).encode()
         if self.token and authorization != f"Bearer {self.token}":
             return 401, {"WWW-Authenticate": f'Bearer realm="http://{self.host}/token",service="lab"'}, b""
-        return self._manifest(url.path)
+        return self._blob(url.path) if "/blobs/" in url.path else self._manifest(url.path)
+
+    def _blob(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        repository, _, digest = path.removeprefix("/v2/").rpartition("/blobs/")
+        blob = self._blobs.get((repository, digest))
+        return (404, {}, b"") if blob is None else (200, {"Content-Type": "application/octet-stream"}, blob)
 
     def _manifest(self, path: str) -> tuple[int, dict[str, str], bytes]:
         repository, _, name = path.removeprefix("/v2/").rpartition("/manifests/")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from types import MappingProxyType
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -46,6 +47,21 @@ def index(manifests: dict[str, bytes]) -> bytes:
             ],
         }
     )
+
+
+def signature_manifest(signatures: Sequence[tuple[bytes, str]]) -> bytes:
+    """cosign's attachment: one layer per payload, with the base64 signature over it as its annotation."""
+    layers = [
+        {
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": digest_of(payload),
+            "size": len(payload),
+            "annotations": {"dev.cosignproject.cosign/signature": signature},
+        }
+        for payload, signature in signatures
+    ]
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(b"{}"), "size": 2}
+    return _json({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers})
 
 
 def digest_of(body: bytes) -> str:

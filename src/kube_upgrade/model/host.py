@@ -120,6 +120,7 @@ class Facts:
     repository: str = ""
     target: str = ""
     digest: str = ""
+    trusted: str = ""  # Verification.proof of the last image that passed
     images_for: KubeVersion | None = None  # static-pod images of this version are on the node
     etcd_for: KubeVersion | None = None  # etcd was snapshotted, or that was found impossible, before this version
     etcd_snapshot: str = ""  # path and size, or why there is none
@@ -170,10 +171,26 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Who must have signed an image before it is staged: any of these keys (PEM files, as the host names them).
+
+    `identity` is the repository that the signature must name; empty for the one that the image comes from.
+    """
+
+    keys: tuple[str, ...]
+    identity: str = ""
+
+    def proof(self, digest: str) -> str:
+        """What is written down of an image that passed: another image, key file or identity is another proof."""
+        return " ".join((digest, *self.keys, self.identity)).strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostRules:
     """What only the host's owner may set: guards, and how long to look before believing."""
 
     allowed_streams: tuple[str, ...] = ()  # empty: every stream
+    verification: Verification | None = None  # None: whatever the registry gives
     wait_for_pods: bool = True  # `drain: none` turns the own look at the pods off
     settle: timedelta = timedelta(seconds=10)  # all evidence good for this long, on end
     control_plane_settle: timedelta = timedelta(seconds=10)

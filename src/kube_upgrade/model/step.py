@@ -78,6 +78,15 @@ class ResolveImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyImage:
+    """Check that one of the owner's keys signed it; `proof` is what to write down then."""
+
+    reference: str
+    digest: str
+    proof: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageImage:
     """Fetch and stage, locked."""
 
@@ -170,6 +179,7 @@ Passive = Idle | Wait | Failed
 Effect = (
     AcceptRetry
     | ResolveImage
+    | VerifyImage
     | StageImage
     | PullImages
     | TakeLock

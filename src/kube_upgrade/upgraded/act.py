@@ -17,6 +17,7 @@ from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsE
 from kube_upgrade.host.etcd import EtcdError
 from kube_upgrade.host.registry_errors import RegistryError
 from kube_upgrade.host.runner import Completed
+from kube_upgrade.host.trust import TrustError
 from kube_upgrade.model.host import Facts, GoalKind, HostSnapshot, KubeadmRun, LockFact, RebootFact
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import KubeadmRole
@@ -37,6 +38,7 @@ from kube_upgrade.model.step import (
     SnapshotEtcd,
     StageImage,
     TakeLock,
+    VerifyImage,
     Why,
 )
 from kube_upgrade.model.version import KubeVersion
@@ -80,6 +82,7 @@ class Ports:
     os: OsDriver
     kubeadm: Callable[[str], KubeadmDriver]  # by the path of the binary
     resolve: Callable[[str], Awaitable[str]]  # HOST/REPO:TAG to digest
+    verify: Callable[[str, str], Awaitable[None]]  # HOST/REPO:TAG at a digest; raises TrustError, RegistryError
     lock: Callable[[str, str], Lock]  # by URL and group; raises ValueError for a bad URL
     images_config: ImagesConfig
     etcd_snapshot: Callable[[], Awaitable[str]]  # what was saved where, or why there is nothing to save
@@ -99,6 +102,8 @@ class Actor:
         match step:
             case ResolveImage():
                 await self._resolve(step, seen, facts)
+            case VerifyImage():
+                await self._verify(step, facts)
             case StageImage():
                 await self._stage(step, facts)
             case PullImages():
@@ -152,6 +157,15 @@ class Actor:
         case = choose(seen)
         checked = self._ports.clock() if case and case.goal.kind is GoalKind.OS else facts.os_checked
         self._state.save(replace(facts, digest=digest, os_checked=checked).passed("resolve"))
+        return None
+
+    async def _verify(self, step: VerifyImage, facts: Facts) -> None:
+        """One that does not pass is asked for anew: it may be signed later, or its tag name another one by then."""
+        try:
+            await self._ports.verify(step.reference, step.digest)
+        except (TrustError, RegistryError) as error:
+            return self._failed(replace(facts, digest=""), "verify-image", error.kind, error.message)
+        self._state.save(replace(facts, trusted=step.proof).passed("verify-image"))
         return None
 
     async def _stage(self, step: StageImage, facts: Facts) -> None:

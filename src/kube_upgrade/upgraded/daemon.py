@@ -25,6 +25,7 @@ from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import CommandRunner, SubprocessRunner
+from kube_upgrade.host.trust import Trust
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
@@ -100,10 +101,18 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
         log.info("etcd", snapshot=saved)
         return saved
 
+    registry = Registry(root)
+
+    async def verify(reference: str, digest: str) -> None:
+        policy = settings.rules.verification
+        if policy is not None:
+            await Trust(policy, registry, runner, root=root).check(reference, digest)
+
     ports = Ports(
         os=driver,
         kubeadm=kubeadm,
-        resolve=Registry(root).resolve,
+        resolve=registry.resolve,
+        verify=verify,
         lock=_locks(me, settings.fleetlock_ca),
         images_config=images_config,
         etcd_snapshot=etcd_snapshot,

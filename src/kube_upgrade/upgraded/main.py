@@ -18,7 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="settings of this host (default: %(default)s)",
     )
     parser.add_argument("command", nargs="?", choices=["version"], help="print the version and exit")
-    given = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["check-signature"]:  # asked by the daemon, of a process that may grow and then ends
+        from kube_upgrade.host.signature import main as check_signature  # noqa: PLC0415
+
+        sys.exit(check_signature(words[1:]))
+    given = parser.parse_args(words)
     if given.command == "version":
         print(version("kube-upgrade"))  # noqa: T201 - what was asked for
         return

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import yaml
 
-from kube_upgrade.model.host import HostRules
+from kube_upgrade.model.host import HostRules, Verification
 from kube_upgrade.model.node_config import FIELDS, BadValue, NodeConfig, parse_duration, read_config
 
 
@@ -80,6 +80,7 @@ def read_settings(raw: object) -> Settings:
         node=read_config(said),
         rules=HostRules(
             allowed_streams=_texts(said, "allowedStreams"),
+            verification=_verification(said),
             wait_for_pods=_choice(said, "drain", ("wait", "none"), "wait") == "wait",
             settle=_duration(said, "settle", rules.settle),
             control_plane_settle=_duration(said, "controlPlaneSettle", rules.control_plane_settle),
@@ -94,7 +95,7 @@ def read_settings(raw: object) -> Settings:
 _OWN = (
     "root", "kubeconfig", "rpmOstreePath", "bootcPath", "ostreePath", "systemdRunPath", "systemctlPath",
     "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "ignorePreflightErrors", "allowedStreams",
-    "drain", "settle", "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
+    "verification", "drain", "settle", "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
 )  # fmt: skip
 
 
@@ -156,6 +157,19 @@ def _texts(said: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise BadValue(f"{key}: {value!r} is not a list of texts")
     return tuple(value)
+
+
+def _verification(said: Mapping[str, Any]) -> Verification | None:
+    """`verification: {keys: [PATH, …], identity: HOST/REPO}`: a guard without keys would let everything through."""
+    value = said.get("verification")
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) - {"keys", "identity"}:
+        raise BadValue(f"verification: {value!r} is not a mapping of keys and identity")
+    keys = _texts(value, "keys")
+    if not keys or not all(key.startswith("/") for key in keys):
+        raise BadValue(f"verification.keys: {list(keys)!r} is not a list of absolute paths of cosign public keys")
+    return Verification(keys=keys, identity=_text(value, "identity", ""))
 
 
 def _choice(said: Mapping[str, Any], key: str, words: tuple[str, ...], default: str) -> str:

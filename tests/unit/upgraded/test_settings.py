@@ -1,10 +1,12 @@
 """config.yaml of every era reads the same, and a bad value is named."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from kube_upgrade.model.host import Verification
 from kube_upgrade.model.node_config import BadValue
 from kube_upgrade.upgraded.settings import BadSettings, Settings, load, read_settings
 
@@ -51,8 +53,15 @@ def test_guards_and_settle_times_are_read() -> None:
     ).rules
 
     assert rules.allowed_streams == ("a",)
+    assert rules.verification is None
     assert not rules.wait_for_pods
     assert (rules.settle, rules.attempts, rules.poll) == (timedelta(seconds=1), 3, timedelta(seconds=0.5))
+
+
+def test_the_keys_that_images_must_be_signed_with_are_read() -> None:
+    said = {"verification": {"keys": ["/etc/a.pub", "/etc/b.pub"], "identity": "ghcr.io/o/os"}}
+    wanted = Verification(keys=("/etc/a.pub", "/etc/b.pub"), identity="ghcr.io/o/os")
+    assert read_settings(said).rules.verification == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,6 +76,10 @@ def test_guards_and_settle_times_are_read() -> None:
         ({"settle": "soon"}, "settle: 'soon' is not a duration like 90s"),
         ({"settle": 5}, "settle: 5 is not text"),
         ({"allowedStreams": "a"}, "allowedStreams: 'a' is not a list of texts"),
+        ({"verification": {}}, "verification.keys: [] is not a list of absolute paths"),
+        ({"verification": {"keys": ["cosign.pub"]}}, "verification.keys: ['cosign.pub'] is not a list of absolute"),
+        ({"verification": {"key": "/k"}}, "verification: {'key': '/k'} is not a mapping of keys and identity"),
+        ({"verification": "/k"}, "verification: '/k' is not a mapping"),
         ({"fleetlock": "http://l"}, "fleetlock: 'http://l' is not a mapping"),
         ({"fleetlockUr": "http://l"}, "fleetlockUr: no such setting; known are"),
         ({"logLevel": "loud"}, "logLevel: 'loud' is none of debug, info, warn, error"),
@@ -74,7 +87,7 @@ def test_guards_and_settle_times_are_read() -> None:
     ],
 )
 def test_a_bad_value_is_named_with_what_would_be_right(raw: object, words: str) -> None:
-    with pytest.raises(BadValue, match=words.replace("(", r"\(")):
+    with pytest.raises(BadValue, match=re.escape(words)):
         read_settings(raw)
 
 

@@ -27,6 +27,7 @@ all_facts = st.builds(
     images_for=st.none() | versions,
     etcd_for=st.none() | versions,
     etcd_snapshot=texts,
+    trusted=texts,
     lock=st.none()
     | st.builds(
         LockFact, asked=moments, url=texts, group=texts, granted=st.none() | moments, again=st.none() | moments,

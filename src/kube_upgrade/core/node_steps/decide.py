@@ -19,6 +19,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
     stage.allowed,
     stage.os_busy,
     stage.resolve,  # 1. in service
+    stage.trusted,
     stage.stage,
     stage.pull_images,
     stage.only_fetch,

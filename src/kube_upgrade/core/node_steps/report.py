@@ -24,6 +24,7 @@ from kube_upgrade.model.step import (
     StageImage,
     Step,
     TakeLock,
+    VerifyImage,
     Wait,
     Why,
 )
@@ -34,6 +35,7 @@ _PHASES: dict[type, str] = {
     Failed: "failed",
     AcceptRetry: "retrying",
     ResolveImage: "resolving",
+    VerifyImage: "checking-signature",
     StageImage: "staging",
     PullImages: "pulling",
     TakeLock: "locking",
@@ -119,7 +121,7 @@ def _message(step: Step, facts: Facts) -> str:
             return f"{step.reason}: {step.message}"
         case ReleaseLock() | MarkBad():
             return step.message
-        case ResolveImage() | StageImage():
+        case ResolveImage() | VerifyImage() | StageImage():
             return step.reference
         case RunKubeadm() | AwaitKubeadm():
             return _kubeadm(step)

@@ -8,7 +8,7 @@ from kube_upgrade.core.node_steps.goal import next_check
 from kube_upgrade.core.node_steps.kubeadm import binary
 from kube_upgrade.core.node_steps.release import relock
 from kube_upgrade.model.host import GoalKind
-from kube_upgrade.model.step import Idle, PullImages, ResolveImage, StageImage, Step, Wait, Why
+from kube_upgrade.model.step import Idle, PullImages, ResolveImage, StageImage, Step, VerifyImage, Wait, Why
 
 
 def allowed(case: Case) -> Step | None:
@@ -28,6 +28,15 @@ def resolve(case: Case) -> Step | None:
     if not due and (case.facts.digest or case.wanted_booted):
         return None
     return attempt(case, "resolve", ResolveImage(reference=case.goal.reference))
+
+
+def trusted(case: Case) -> Step | None:
+    """Signed by the owner's key before it is staged, and before one that is staged already is used."""
+    policy, digest = case.seen.rules.verification, case.facts.digest
+    if policy is None or case.wanted_booted or case.facts.trusted == policy.proof(digest):
+        return None
+    step = VerifyImage(reference=case.goal.reference, digest=digest, proof=policy.proof(digest))
+    return attempt(case, "verify-image", step)
 
 
 def stage(case: Case) -> Step | None:

@@ -15,6 +15,7 @@ from kube_upgrade.model.host import (
     RebootFact,
     Streak,
     Try,
+    Verification,
 )
 from kube_upgrade.model.node import KubeadmRole, Order
 from kube_upgrade.model.os import OsStatus
@@ -29,6 +30,7 @@ from kube_upgrade.model.step import (
     SnapshotEtcd,
     StageImage,
     TakeLock,
+    VerifyImage,
     Wait,
 )
 from support.builders import NEW, NOW, OLD
@@ -137,6 +139,33 @@ class TestStreams:
         assert isinstance(step, Wait)
         assert step.reason == "StreamNotAllowed"
         assert step.until is not None
+
+
+class TestSignature:
+    """With keys in the host's config nothing is staged, and nothing that is staged is used, before it was checked."""
+
+    POLICY = Verification(keys=("/key.pub",))
+    RULES = HostRules(verification=POLICY)
+    CHECK = VerifyImage(reference=f"{REPOSITORY}:v1.37.2", digest=NEW_DIGEST, proof=f"{NEW_DIGEST} /key.pub")
+
+    def test_the_digest_is_checked_before_it_is_staged(self) -> None:
+        assert decide(seen(facts=facts(), rules=self.RULES)) == self.CHECK
+        passed = facts(trusted=self.POLICY.proof(NEW_DIGEST))
+        assert isinstance(decide(seen(facts=passed, rules=self.RULES)), StageImage)
+
+    def test_what_somebody_staged_already_is_checked_too(self) -> None:
+        assert decide(staged(rules=self.RULES)) == self.CHECK
+
+    def test_another_key_means_another_check(self) -> None:
+        passed = facts(trusted=Verification(keys=("/old.pub",)).proof(NEW_DIGEST))
+        assert decide(staged(facts=passed, rules=self.RULES)) == self.CHECK
+
+    def test_what_runs_already_is_not_asked_about(self) -> None:
+        assert decide(rebooted(rules=self.RULES)) == ReportCompleted()
+
+    def test_an_image_that_never_passes_is_an_error_and_takes_no_lock(self) -> None:
+        tired = {"verify-image": Try(count=5, last=NOW, reason="ImageNotSigned", message="no .sig")}
+        assert said(seen(facts=facts(tries=tired), rules=self.RULES)) == "ImageNotSigned"
 
 
 class TestTransactions:
