@@ -54,6 +54,8 @@ def test_an_unknown_program_is_refused_with_those_that_exist() -> None:
         (("--without", "etcd"), "'etcd' is not one of"),
         (("--workers", "many"), "--workers"),
         (("--colour",), "--colour"),
+        (("--real", "--scenario", "none"), "scenario 'none' is none of"),
+        (("--real", "--without", "fleetlock"), "--without fleetlock: with --real the scenario decides that"),
     ],
 )
 def test_a_machine_is_told_on_stdout_what_is_wrong(form: tuple[str, ...], wrong: tuple[str, ...], words: str) -> None:

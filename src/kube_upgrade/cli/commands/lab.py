@@ -6,13 +6,14 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from kube_upgrade.cli.commands.lab_real import lab_real, refuse_with_real
+from kube_upgrade.cli.leave import BROKEN, INTERRUPTED, USAGE, leave
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.lab import data
 from kube_upgrade.lab.binaries import NoBinaries
@@ -25,9 +26,6 @@ from kube_upgrade.lab.runs import RunError
 from kube_upgrade.lab.scenario import BadScenario, Scenario, adapt, load
 from kube_upgrade.lab.show import Show
 
-USAGE = 2
-INTERRUPTED = 130
-BROKEN = 4  # the lab could not be set up: no word on the upgrade
 AS_JSON = re.compile(r"(^| )(-o ?|--output[ =])json( |$)")
 
 Program = StrEnum("Program", {name.upper().replace("-", "_"): name for name in PROGRAMS})  # type: ignore[misc]
@@ -78,15 +76,14 @@ def lab(
     With -o json the last line of stdout is one object, whatever the code: `result`, and `error` without a verdict.
     """
     if real:
-        refuse_with_real({"--from": start, "--to": target, "--without": without})
-        raise typer.Exit(
-            lab_real(str(scenario or "default"), control_planes, workers, keep=keep, json_only=output is Output.JSON)
-        )
+        as_json = output is Output.JSON
+        refuse_with_real({"--from": start, "--to": target, "--without": without}, as_json=as_json)
+        raise typer.Exit(lab_real(str(scenario or "default"), control_planes, workers, keep=keep, json_only=as_json))
     try:
         path = scenario or data.folder("scenarios") / "default.yaml"
         wanted = adapt(load(path), control_planes=control_planes, workers=workers, start=start, target=target)
     except (BadScenario, FileNotFoundError) as bad:
-        _leave(str(bad), USAGE, output)
+        leave(str(bad), USAGE, as_json=output is Output.JSON)
     raise typer.Exit(EXIT[_run(wanted, keep=keep, without=without, output=output).result])
 
 
@@ -122,22 +119,15 @@ def _told(wishes: Wishes, output: Output, said: list[Outcome]) -> Outcome:
     try:
         return run_lab(wishes)
     except BadScenario as bad:
-        _leave(str(bad), USAGE, output)
+        leave(str(bad), USAGE, as_json=output is Output.JSON)
     except (LabFailed, StartFailed, NoBinaries, RunError, KubectlFailed, KubeError) as error:
-        _leave(str(error), BROKEN, Output.TEXT if said else output)
+        leave(str(error), BROKEN, as_json=output is Output.JSON and not said)
     except KeyboardInterrupt:
         if not said:
-            _leave("interrupted", INTERRUPTED, output)
+            leave("interrupted", INTERRUPTED, as_json=output is Output.JSON)
         return said[-1]
 
 
 def _kubectl(ready: Lab, what: str) -> None:
     print(f"\n$ kubectl get {what}", flush=True)
     print(ready.plane.kubectl("get", what), end="", flush=True)
-
-
-def _leave(message: str, code: int, output: Output) -> NoReturn:
-    print(f"kube-upgrade: {message}", file=sys.stderr)
-    if output is Output.JSON:
-        print(json.dumps(no_verdict(message)), flush=True)
-    raise typer.Exit(code)

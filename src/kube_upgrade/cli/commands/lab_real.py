@@ -5,10 +5,8 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from typing import NoReturn
 
-import typer
-
+from kube_upgrade.cli.leave import BROKEN, INTERRUPTED, USAGE, leave
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.lab.binaries import NoBinaries
 from kube_upgrade.lab.real.capabilities import Incapable
@@ -20,22 +18,25 @@ from kube_upgrade.lab.real.scenarios import SCENARIOS
 from kube_upgrade.lab.real.tools import NoTools
 from kube_upgrade.lab.runs import RunError
 
-FAILED, USAGE, BROKEN = 1, 2, 4
+FAILED = 1
 
 
-def refuse_with_real(given: Mapping[str, object]) -> None:
+def refuse_with_real(given: Mapping[str, object], *, as_json: bool) -> None:
     """Options that a scenario on real nodes decides itself."""
     for name, value in given.items():
         if value is not None:
-            _leave(f"{name} {value}: with --real the scenario decides that; scenarios: {', '.join(SCENARIOS)}", USAGE)
+            known = ", ".join(SCENARIOS)
+            leave(f"{name} {value}: with --real the scenario decides that; scenarios: {known}", USAGE, as_json=as_json)
 
 
 def lab_real(name: str, control_planes: int | None, workers: int | None, *, keep: bool, json_only: bool) -> int:
     """Run a scenario on real nodes. Exit code: 0 all as the scenario says, 1 not so, 2 no such scenario, 4 broken."""
     if name not in SCENARIOS:
-        _leave(f"scenario {name!r} is none of {', '.join(SCENARIOS)}", USAGE)
+        leave(f"scenario {name!r} is none of {', '.join(SCENARIOS)}", USAGE, as_json=json_only)
+    said: list[RealOutcome] = []
 
     def conclude(cluster: RealCluster, outcome: RealOutcome) -> None:
+        said.append(outcome)
         print(json.dumps(to_json(outcome)) if json_only else f"\n{text(outcome)}", flush=True)
         if keep:
             kubectl = f"{cluster.kubectl_program} --kubeconfig {cluster.kubeconfig}"
@@ -52,11 +53,14 @@ def lab_real(name: str, control_planes: int | None, workers: int | None, *, keep
         conclude=conclude,
     )
     try:
-        return FAILED if run_real(wishes).failure else 0
+        return _code(run_real(wishes))
     except (Incapable, NoTools, NoBinaries, NodeFailed, RunError, KubeError) as error:
-        _leave(str(error), BROKEN)
+        leave(str(error), BROKEN, as_json=json_only and not said)
+    except KeyboardInterrupt:
+        if not said:
+            leave("interrupted", INTERRUPTED, as_json=json_only)
+        return _code(said[-1])
 
 
-def _leave(message: str, code: int) -> NoReturn:
-    print(f"kube-upgrade: {message}", file=sys.stderr)
-    raise typer.Exit(code)
+def _code(outcome: RealOutcome) -> int:
+    return FAILED if outcome.failure else 0
