@@ -57,6 +57,14 @@ class FleetLock:
         """Give the slot back; Granted too where none was held."""
         return await self._call(Operation.STEADY_STATE)
 
+    async def reachable(self) -> str:
+        """Why the server does not answer; empty where it does, whatever it says. Takes and gives back nothing."""
+        try:
+            await self._http.get(f"{self._base}/")
+        except (httpx2.HTTPError, OSError) as trouble:
+            return f"{self._server}: {str(trouble) or type(trouble).__name__}"
+        return ""
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()

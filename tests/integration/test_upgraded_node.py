@@ -48,6 +48,10 @@ class LockServer:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET "):
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+            return
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
         body = json.loads(await reader.readexactly(length))
         assert set(body["client_params"]) == {"id", "group"}
@@ -192,8 +196,8 @@ async def test_a_worker_goes_from_order_to_released(
             assert machine.booted_tree.digest == new
             assert machine.boot_id != first_boot
             assert seen[-1].status.node_info.kubelet_version == NEW
-            facts = json.loads((node.machine.root / "var/lib/kube-upgraded/state.json").read_text())
-            assert facts["lock"] is None
+            state = node.machine.root / "var/lib/kube-upgraded/state.json"
+            await until(lambda: json.loads(state.read_text())["lock"] is None)
 
 
 async def test_killed_every_second_and_with_the_api_away_it_still_arrives(
@@ -299,6 +303,28 @@ async def test_started_before_its_node_has_joined_it_waits_for_kubelet_conf(
             conf.with_suffix(".later").rename(conf)
             await history(api, name, lambda n: keys.UPGRADED_VERSION in n.metadata.annotations)
             assert node.daemon.pid == waiting
+
+
+async def test_doctor_finds_no_fault_on_a_node_that_can_be_upgraded(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """With the kubelet's own rights, beside the running daemon."""
+    name = f"w-{secrets.token_hex(3)}"
+    with Registry() as registry, Run.open("tests") as run:
+        stream, digest = f"{registry.host}/{REPOSITORY}", registry.publish(REPOSITORY, OLD)
+        async with (
+            lock_server() as locks,
+            a_node(control_plane, run, tmp_path / name, stream=stream, digest=digest) as node,
+        ):
+            await history(api, name, lambda n: is_ready(n) and keys.UPGRADED_VERSION in n.metadata.annotations)
+            ordered = {keys.KUBERNETES_VERSION, keys.KUBEADM, keys.STATUS}
+            await annotate(api, name, {k: v for k, v in order(stream, locks.url).items() if k not in ordered})
+            argv = (sys.executable, "-m", "kube_upgrade.upgraded", "-c", str(node.machine.root / CONFIG))
+            doctor = await asyncio.create_subprocess_exec(*argv, "doctor", "-o", "json", stdout=asyncio.subprocess.PIPE)
+            told = json.loads((await doctor.communicate())[0])
+            bad = [finding for finding in told["findings"] if finding["level"] != "ok"]
+            assert (doctor.returncode, told["faults"]) == (0, 0), bad
+            assert {finding["check"] for finding in bad} == {"signatures"}, bad
 
 
 async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from kube_upgrade.host.bootc_output import layered, parse_host, problem_in
 from kube_upgrade.host.drivers import OsError
 from kube_upgrade.host.jobs import Jobs
 from kube_upgrade.host.paths import on_host
-from kube_upgrade.host.rpm_ostree import JOB, already_there, checked, refuse_failed_boot, told, wanted_reference
+from kube_upgrade.host.rpm_ostree import (
+    JOB,
+    already_there,
+    checked,
+    refuse_failed_boot,
+    refuse_full_disk,
+    told,
+    wanted_reference,
+)
 from kube_upgrade.host.runner import CommandRunner
 from kube_upgrade.model.os import Deployment, ImageReference, OsProblem, OsStatus, Staged, StageOutcome
 
@@ -50,6 +58,7 @@ class Bootc:
     ) -> None:
         self._runner = runner
         self._jobs = jobs
+        self._root = root
         self._program = str(on_host(root, path))
         self._ostree = str(on_host(root, ostree_path))
         self._systemctl = str(on_host(root, systemctl_path))
@@ -73,6 +82,7 @@ class Bootc:
         refuse_failed_boot(seen, digest)
         if layered(text):
             raise OsError(OsProblem.LAYERED, "packages are layered onto this host's image; bootc upgrades no such host")
+        refuse_full_disk(self._root)
         origin = seen.deployments[0].image if seen.deployments else None
         argv = (self._program, *stage_argv(wanted, origin, unsigned=unsigned))
         checked(await told(self._jobs.run(JOB, digest, argv, self._stage_timeout)), problem_in)

@@ -8,6 +8,7 @@ from kube_upgrade.host.jobs import Jobs, Lost, StillRunning
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.rpm_ostree_output import parse_status, problem_in
 from kube_upgrade.host.runner import CommandRunner, Completed, NotStarted, RunError, TimedOut
+from kube_upgrade.host.space import too_small
 from kube_upgrade.model.os import (
     SIGNED,
     UNVERIFIED,
@@ -85,6 +86,7 @@ class RpmOstree:
     ) -> None:
         self._runner = runner
         self._jobs = jobs
+        self._root = root
         self._program = str(on_host(root, path))
         self._ostree = str(on_host(root, ostree_path))
         self._stage_timeout = stage_timeout
@@ -103,6 +105,7 @@ class RpmOstree:
             return await self._locked(there, digest)
         refuse_foreign_driver(seen)
         refuse_failed_boot(seen, digest)
+        refuse_full_disk(self._root)
         origin = seen.deployments[0].image if seen.deployments else None
         argv = (self._program, *stage_argv(wanted, digest, origin))
         checked(await told(self._jobs.run(JOB, digest, argv, self._stage_timeout)))
@@ -175,6 +178,12 @@ def refuse_failed_boot(seen: OsStatus, digest: str) -> None:
     """Raise OsError where the host fell back from this very image: booting it again would do no better."""
     if seen.failed_boot(digest):
         raise OsError(OsProblem.FAILED_BOOT, f"{digest} was to be booted, and the host came up without it")
+
+
+def refuse_full_disk(root: Path) -> None:
+    """Raise OsError before minutes of download that could end nowhere else."""
+    if wrong := too_small(root):
+        raise OsError(OsProblem.NO_SPACE, wrong)
 
 
 def refuse_foreign_driver(seen: OsStatus) -> None:

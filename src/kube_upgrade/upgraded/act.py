@@ -232,7 +232,7 @@ class Actor:
         try:
             lock = self._ports.lock(step.url, step.group)
         except ValueError as error:
-            return Refused("bad_url", str(error), 0)
+            return Refused("unusable", str(error), 0)
         return await lock.pre_reboot()
 
     def _pause(self, answer: Refused, took: timedelta, seen: HostSnapshot) -> timedelta:
@@ -302,7 +302,7 @@ class Actor:
         try:
             answer = await self._ports.lock(step.url, step.group).steady_state()
         except ValueError as error:
-            answer = Refused("bad_url", str(error), 0)
+            answer = Refused("unusable", str(error), 0)
         if isinstance(answer, Refused):
             self._failed(facts, "release", answer.kind, answer.value)
             return

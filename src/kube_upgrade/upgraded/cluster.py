@@ -1,6 +1,5 @@
 """What the daemon reads and writes in the cluster, with nothing but the kubelet's own rights (design 9)."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -116,8 +115,11 @@ def _text(value: object) -> str:
     return text if len(text) <= _MESSAGE_LIMIT else f"{text[: _MESSAGE_LIMIT - 1]}…"
 
 
-async def own_name(api: Api, given: str | None = os.environ.get("NODE_NAME")) -> str:
-    """The Node this identity belongs to. Raises NoNodeName, KubeError."""
+async def own_name(api: Api, given: str | None = None) -> str:
+    """The Node this identity belongs to; `given` names it where the credentials are no kubelet's.
+
+    Raises NoNodeName, KubeError.
+    """
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     user = (await api.create(paths.SELF_SUBJECT_REVIEWS, body, _Review)).status.user_info.username
     if not user.startswith(USER_PREFIX):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -15,16 +16,14 @@ import yaml
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.fleetlock.identity import BadMachineId, fleetlock_id
 from kube_upgrade.fleetlock_client import FleetLock
-from kube_upgrade.host.bootc import Bootc
-from kube_upgrade.host.drivers import KubeadmError, OsDriver, OsError
+from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
-from kube_upgrade.host.jobs import Jobs, choose_jobs
+from kube_upgrade.host.jobs import choose_jobs
 from kube_upgrade.host.kubeadm import Kubeadm
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
-from kube_upgrade.host.rpm_ostree import RpmOstree
-from kube_upgrade.host.runner import CommandRunner, SubprocessRunner
+from kube_upgrade.host.runner import SubprocessRunner
 from kube_upgrade.host.trust import Trust
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
@@ -38,14 +37,15 @@ from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.health import serve_probes
 from kube_upgrade.upgraded.act import Actor, Lock, Ports
 from kube_upgrade.upgraded.cluster import Cluster, NoNodeName, own_name
+from kube_upgrade.upgraded.hosts import STATE, os_driver
 from kube_upgrade.upgraded.lock import AnotherDaemon, only_daemon
 from kube_upgrade.upgraded.loop import Loop
 from kube_upgrade.upgraded.observe import Observer
+from kube_upgrade.upgraded.readiness import Readiness
 from kube_upgrade.upgraded.settings import BadSettings, Settings, load
 from kube_upgrade.upgraded.state import StateFile, replace_file
 from kube_upgrade.upgraded.static_files import cri_socket
 
-STATE = "/var/lib/kube-upgraded"
 log = logs.logger("upgraded")
 
 
@@ -71,10 +71,12 @@ async def run(settings: Settings) -> None:
     state = StateFile.load(on_host(root, f"{STATE}/state.json"), _now())
     changed = asyncio.Event()
     kubeconfig = on_host(root, settings.kubeconfig)
-    async with KubeApi.connect(kubeconfig, user_agent="upgraded") as api, await _probes(settings):
-        name = await _name(api)
+    readiness = Readiness()
+    async with KubeApi.connect(kubeconfig, user_agent="upgraded") as api, await _probes(settings, readiness):
+        name = await _name(api, readiness)
         log.info("starting", node=name, version=version("kube-upgrade"))
         loop = await _loop(settings, Cluster(api, name), state, changed, me)
+        loop.readiness = readiness
         async with asyncio.TaskGroup() as group:
             group.create_task(_informer(api, name, changed).run())
             group.create_task(loop.run())
@@ -113,7 +115,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
         kubeadm=kubeadm,
         resolve=registry.resolve,
         verify=verify,
-        lock=_locks(me, settings.fleetlock_ca),
+        lock=_locks(me, root, settings.fleetlock_ca),
         images_config=images_config,
         etcd_snapshot=etcd_snapshot,
         clock=_now,
@@ -125,16 +127,6 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     return Loop(
         observer=observer, actor=actor, state=state, changed=changed, clock=_now, version=version("kube-upgrade")
     )
-
-
-def os_driver(settings: Settings, runner: CommandRunner, jobs: Jobs) -> OsDriver:
-    """rpm-ostree where the host has it; bootc only where it is absent."""
-    root, ostree = settings.root, settings.ostree
-    if not on_host(root, settings.rpm_ostree).exists() and on_host(root, settings.bootc).exists():
-        return Bootc(
-            runner, jobs, root=root, path=settings.bootc, ostree_path=ostree, systemctl_path=settings.systemctl
-        )
-    return RpmOstree(runner, jobs, root=root, path=settings.rpm_ostree, ostree_path=ostree)
 
 
 async def write_images_config(cluster: Cluster, root: Path, target: KubeVersion) -> tuple[Path, str]:
@@ -163,36 +155,37 @@ def _informer(api: KubeApi, name: str, changed: asyncio.Event) -> Informer[NodeO
     return Informer(api, paths.NODES, type=NodeObject, value=to_node, params=params, on_change=on_change)
 
 
-def _locks(me: str, ca: str) -> Callable[[str, str], Lock]:
+def _locks(me: str, root: Path, ca: str) -> Callable[[str, str], Lock]:
     """One client per URL and group, made when first needed."""
     made: dict[tuple[str, str], FleetLock] = {}
 
     def lock(url: str, group: str) -> Lock:
         if (url, group) not in made:
-            made[url, group] = FleetLock(url, group, fleetlock_id(me), ca=Path(ca) if ca else None)
+            made[url, group] = FleetLock(url, group, fleetlock_id(me), ca=on_host(root, ca) if ca else None)
         return made[url, group]
 
     return lock
 
 
-async def _name(api: KubeApi) -> str:
+async def _name(api: KubeApi, readiness: Readiness) -> str:
     """The own node's name, asked until the API server answers."""
     failures = 0
     while True:
         try:
-            return await own_name(api)
+            return await own_name(api, os.environ.get("NODE_NAME"))
         except KubeError as error:
             failures += 1
+            readiness.wrong = f"cannot ask who we are: {error}"
             wait = pause(failures, first=1.0, most=30.0, dice=0.5)
             log.warning("cannot ask who we are", reason=str(error), again_in=wait)
             await asyncio.sleep(wait)
 
 
-async def _probes(settings: Settings) -> contextlib.AbstractAsyncContextManager[object]:
+async def _probes(settings: Settings, readiness: Readiness) -> contextlib.AbstractAsyncContextManager[object]:
     if not settings.probes:
         return contextlib.nullcontext()
     host, _, port = settings.probes.rpartition(":")
-    return await serve_probes(host, int(port), alive=lambda: None, ready=lambda: None)
+    return await serve_probes(host, int(port), alive=lambda: None, ready=readiness.read)
 
 
 def _now() -> datetime:

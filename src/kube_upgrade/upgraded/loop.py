@@ -20,6 +20,7 @@ from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import STEP_SECONDS, STEPS
 from kube_upgrade.upgraded.act import Actor, State
 from kube_upgrade.upgraded.pace import LONGEST_SLEEP, Pace
+from kube_upgrade.upgraded.readiness import Readiness
 
 SHORTEST_SLEEP = 0.02
 UNREPORTED_PAUSE = 2.0
@@ -50,6 +51,7 @@ class Loop:
     clock: Callable[[], datetime]
     version: str
     pace: Pace = field(default_factory=Pace)
+    readiness: Readiness = field(default_factory=Readiness)
     _said: tuple[str, str] = ("", "")
 
     async def run(self) -> None:
@@ -62,6 +64,7 @@ class Loop:
                 failures = 0
             except (NoIdentity, OSError, ValueError) as error:
                 failures += 1
+                self.readiness.wrong = f"{type(error).__name__}: {error}"
                 sleep = pause(failures, first=1.0, most=60.0, dice=0.5)
                 _log.error("turn failed", reason=f"{type(error).__name__}: {error}", again_in=sleep)
             await self._sleep(sleep)
@@ -69,6 +72,7 @@ class Loop:
     async def turn(self) -> float:
         """One look and at most one effect. Gives the seconds until the next turn."""
         seen = await self.observer.look(self.state.facts)
+        self.readiness.looked(seen)
         step = decide(seen)
         self._tell(step)
         reported = await self._report(seen, step)

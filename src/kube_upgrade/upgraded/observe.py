@@ -25,7 +25,7 @@ from kube_upgrade.model.os import OsStatus
 from kube_upgrade.telemetry import logs
 from kube_upgrade.upgraded import probe, static_files
 from kube_upgrade.upgraded.cluster import Cluster, version_in
-from kube_upgrade.upgraded.settings import Settings
+from kube_upgrade.upgraded.settings import DEFAULT_KUBECONFIG, Settings
 
 OS_SECONDS = 10.0  # `rpm-ostree status` starts a daemon on the host: not at every look
 T = TypeVar("T")
@@ -47,6 +47,8 @@ class Observer:
     config: NodeConfig | None = None
     streak: Streak | None = None
     trouble: str = ""
+    _level: str = ""
+    _warned: str = ""
     _versions: dict[tuple[str, int], Kubeadm] = field(default_factory=dict)
     _os: tuple[float, OsStatus] | None = None
 
@@ -123,7 +125,21 @@ class Observer:
                 return self.settings.node.with_defaults()
             return self.config
         self.config = said.over(self.settings.node).with_defaults()
+        self._heed(self.config)
         return self.config
+
+    def _heed(self, config: NodeConfig) -> None:
+        """The log level follows the plan at once; whose kubeconfig this daemon uses is the host's business alone."""
+        if config.log_level and config.log_level != self._level:
+            self._level = config.log_level
+            logs.configure(config.log_level)
+        if wanted := other_kubeconfig(config, self.settings):
+            self._say_once(f"kubeletConfig {wanted} of the plan is not followed: config.yaml alone says which is ours")
+
+    def _say_once(self, words: str) -> None:
+        if words != self._warned:
+            self._warned = words
+            _log.warning(words)
 
     async def _closer(self, seen: HostSnapshot, case: Case) -> HostSnapshot:
         """With something to do: the cluster's version, pods, programs and the health of what runs here."""
@@ -167,6 +183,12 @@ class Observer:
                 return Kubeadm(path=str(path), version=None)
             self._versions[key] = Kubeadm(path=str(path), version=version)
         return self._versions[key]
+
+
+def other_kubeconfig(config: NodeConfig, settings: Settings) -> str:
+    """The plan's kubeletConfig where it is neither the usual one nor this host's; empty otherwise."""
+    wanted = config.kubelet_config or ""
+    return "" if wanted in (DEFAULT_KUBECONFIG, settings.kubeconfig) else wanted
 
 
 async def _unless_away(call: Awaitable[T]) -> T | None:

@@ -15,6 +15,8 @@ import yaml
 from kube_upgrade.model.host import HostRules, Verification
 from kube_upgrade.model.node_config import FIELDS, BadValue, NodeConfig, parse_duration, read_config
 
+DEFAULT_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+
 
 class BadSettings(ValueError):
     """The file cannot be used. The text names file, field, value and what would be right."""
@@ -25,7 +27,7 @@ class Settings:
     """Everything in config.yaml. Paths of programs are as the host names them; `root` comes before each."""
 
     root: Path = Path("/")
-    kubeconfig: str = "/etc/kubernetes/kubelet.conf"
+    kubeconfig: str = DEFAULT_KUBECONFIG
     rpm_ostree: str = "/usr/bin/rpm-ostree"
     bootc: str = "/usr/bin/bootc"
     ostree: str = "/usr/bin/ostree"

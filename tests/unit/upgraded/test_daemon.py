@@ -8,7 +8,7 @@ from kube_upgrade.host.bootc import Bootc
 from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import SubprocessRunner
-from kube_upgrade.upgraded.daemon import os_driver
+from kube_upgrade.upgraded.hosts import os_driver
 from kube_upgrade.upgraded.settings import Settings
 
 

@@ -12,7 +12,7 @@ from kube_upgrade.lab.real.kubeadm import API_PORT
 from kube_upgrade.lab.real.node import RealNode
 from kube_upgrade.lab.real.probe import OK, Target, ask
 from kube_upgrade.model.host import Facts
-from kube_upgrade.upgraded.daemon import STATE
+from kube_upgrade.upgraded.hosts import STATE
 from kube_upgrade.upgraded.state import read_facts
 
 LOOK = 0.5  # seconds
