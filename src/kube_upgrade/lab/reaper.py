@@ -9,14 +9,14 @@ import signal
 import sys
 from pathlib import Path
 
-from kube_upgrade.lab.runs import Record, reap
+from kube_upgrade.lab.runs import REAPS, Record, reap
 
 
 def main() -> int:
-    """`python -m kube_upgrade.lab.reaper FOLDER`: exit code 1 where some process would not end."""
+    """`python -m kube_upgrade.lab.reaper --run=FOLDER`: exit code 1 where some process would not end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the lab; the reaper ends when the lab has ended
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[1].removeprefix(REAPS))
     os.write(sys.stdout.fileno(), b"watching\n")
     record = Record()
     for line in sys.stdin.buffer:

@@ -30,6 +30,7 @@ from typing import Self
 from kube_upgrade.lab import proc
 from kube_upgrade.lab.real import cgroups
 
+REAPS = "--run="  # what the reaper is given: the folder of the run to which it does not belong itself
 RECORD = (
     "run.jsonl"  # one JSON object a line: {"owner"|"reaper"|"group": [pid, started]}, {"cgroup": name}, {"keep": true}
 )
@@ -244,7 +245,7 @@ def _identity(pid: int) -> list[int]:
 def _start_reaper(folder: Path) -> subprocess.Popen[bytes]:
     """Start the reaper in a session of its own and wait until it watches."""
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "kube_upgrade.lab.reaper", str(folder)],
+        [sys.executable, "-m", "kube_upgrade.lab.reaper", f"{REAPS}{folder}"],  # no word of its own: proc.given
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
