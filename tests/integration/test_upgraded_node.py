@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -337,12 +338,22 @@ async def test_idle_memory_is_small(api: KubeApi, control_plane: ControlPlane, t
             assert 0 < resident_kib(node.daemon.pid) <= 45 * 1024
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("init", ["plain", "systemd"])
+@pytest.mark.timeout(120)
 async def test_a_kubeadm_that_runs_outlives_the_daemon_and_is_waited_for(
+    api: KubeApi, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """The daemon is ended while kubeadm runs; the next one finds it, waits for its end and starts no second one.
+
+    With and without systemd, after both signals, all four at once: they mostly wait.
+    """
+    async with asyncio.TaskGroup() as group:
+        for init, number in product(("plain", "systemd"), (signal.SIGTERM, signal.SIGKILL)):
+            group.create_task(outlives(api, control_plane, tmp_path, init, number), name=f"{init}, {number.name}")
+
+
+async def outlives(
     api: KubeApi, control_plane: ControlPlane, tmp_path: Path, init: str, number: signal.Signals
 ) -> None:
-    """The daemon is ended while kubeadm runs; the next one finds it, waits for its end and starts no second one."""
     name = f"w-{secrets.token_hex(3)}"
     with Registry() as registry, Run.open("tests") as run:
         stream = f"{registry.host}/{REPOSITORY}"
