@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kube_upgrade.lab.proc import everyone
+from kube_upgrade.lab.proc import everyone, given, marked
 
 SYSCTLS = Path("/proc/sys")
 # Change by themselves on any machine that works.
@@ -46,14 +46,20 @@ class Machine:
         return {kind: sorted(left) for kind, left in found.items() if left}
 
 
-def in_foreign_namespaces(before: frozenset[str]) -> list[str]:
-    """Network namespaces that somebody lives in, and that are not among these."""
-    return sorted(network_namespaces() - before)
+def namespaces_of(lab: int, folder: Path) -> frozenset[str]:
+    """Network namespaces in which a run lives: the lab's, and of whoever carries its mark or was given its folder."""
+    name, own = str(folder), _namespace(os.getpid())
+    mine = [lab, *(seen.pid for seen in everyone() if marked(seen.pid, name) or given(seen.pid, name))]
+    return frozenset(found for pid in mine if (found := _namespace(pid)) not in ("", own))
 
 
-def network_namespaces() -> frozenset[str]:
-    """Of all processes."""
-    return frozenset(found for seen in everyone() if (found := _link(f"/proc/{seen.pid}/ns/net")))
+def lived_in(namespaces: frozenset[str]) -> list[int]:
+    """Processes in these network namespaces: a kernel keeps one, and all links in it, as long as there is one."""
+    return [seen.pid for seen in everyone() if _namespace(seen.pid) in namespaces]
+
+
+def _namespace(pid: int) -> str:
+    return _link(f"/proc/{pid}/ns/net")
 
 
 def _link(path: str) -> str:

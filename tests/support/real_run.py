@@ -62,6 +62,11 @@ class RealRun:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _out(self, seconds: float) -> str:
         assert self.process.stdout is not None

@@ -13,6 +13,11 @@ from kube_upgrade.model.os import Deployment
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
 MANIFESTS = "/etc/kubernetes/manifests"
+# The old etcd does not start over data that the new one has touched, whatever kubeadm says: seen on real nodes.
+ETCD_WAY_BACK = (
+    "; where etcd does not come up, put back kubeadm's copy (/etc/kubernetes/tmp/kubeadm-backup-etcd-*) or the snapshot"
+    " in /var/lib/kube-upgraded/etcd: docs/reference/etcd.md"
+)
 JOB = "kubeadm"  # the name under which an upgrade runs: one at a time
 _PROBLEMS: tuple[tuple[type[RunError], KubeadmProblem], ...] = (
     (NotStarted, KubeadmProblem.NOT_FOUND),
@@ -146,5 +151,6 @@ async def _told(call: Awaitable[Completed]) -> Completed:
 def _checked(done: Completed, arguments: Sequence[str]) -> Completed:
     if done.code != 0:
         kind, sentence = problem_in(done.err)
-        raise KubeadmError(kind, f"kubeadm {' '.join(arguments[:2])}: {sentence}", done.code)
+        way_back = ETCD_WAY_BACK if kind is KubeadmProblem.ETCD_ROLLED_BACK else ""
+        raise KubeadmError(kind, f"kubeadm {' '.join(arguments[:2])}: {sentence}{way_back}", done.code)
     return done

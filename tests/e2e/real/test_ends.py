@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.leftovers import Machine, in_foreign_namespaces, network_namespaces
+from support.leftovers import Machine, lived_in, namespaces_of
 from support.real_run import RealRun
 
 pytestmark = [pytest.mark.real, pytest.mark.short, pytest.mark.timeout(600)]
@@ -25,17 +25,20 @@ def until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def test_kill_9_of_the_lab_leaves_no_mount_link_cgroup_process_or_sysctl() -> None:
-    before, lived = Machine.look(), network_namespaces()
+    before = Machine.look()
     run = RealRun.start()
     try:
         folder = run.folder
         run.said("worker-1: kubeadm join", 240.0)
+        namespaces = namespaces_of(run.process.pid, folder)
+        assert len(namespaces) == 3, "the lab's own and one for each node"
         os.kill(run.process.pid, signal.SIGKILL)
         run.process.wait()
 
-        assert until(lambda: not folder.exists() and not in_foreign_namespaces(lived), GONE)
+        until(lambda: not folder.exists() and not lived_in(namespaces), GONE)
 
-        assert in_foreign_namespaces(lived) == []
+        assert lived_in(namespaces) == []
+        assert not folder.exists()
         assert Machine.look().more_than(before, folder.name) == {}
     finally:
         run.close()
@@ -46,9 +49,11 @@ def test_ctrl_c_ends_it_in_order() -> None:
     try:
         folder = run.folder
         run.said("control-plane-1: kubeadm init", 240.0)
+        namespaces = namespaces_of(run.process.pid, folder)
         run.process.send_signal(signal.SIGINT)
 
         assert run.process.wait(60) == 130
+        assert lived_in(namespaces) == []
         assert not folder.exists()
     finally:
         run.close()

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from support.leftovers import Machine, in_foreign_namespaces, network_namespaces
+from kube_upgrade.host.kubeadm_output import problem_in
+from support.leftovers import Machine, lived_in, namespaces_of
 from support.real_run import RealRun
+from support.replay import kubeadm_case
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
 
@@ -30,10 +32,12 @@ def play(started: list[RealRun], name: str, *args: str, seconds: float) -> dict[
 @pytest.mark.short
 def test_one_minor_up_with_our_programs_as_pods_and_no_outage_of_the_workload(started: list[RealRun]) -> None:
     """Both nodes are drained in their turn; nothing of the run stays on this machine."""
-    before, lived = Machine.look(), network_namespaces()
+    before = Machine.look()
     run = RealRun.start()
     started.append(run)
     folder = run.folder
+    run.said("plan: Progressing", 300.0)
+    namespaces = namespaces_of(run.process.pid, folder)
 
     code, found = run.result(900)
 
@@ -42,7 +46,7 @@ def test_one_minor_up_with_our_programs_as_pods_and_no_outage_of_the_workload(st
     assert found["outages"]["web by any node"] == []
     assert 60 < sum(seconds for _, seconds in found["outages"]["API of control-plane-1"]) < 300
     assert Machine.look().more_than(before, folder.name) == {}
-    assert in_foreign_namespaces(lived) == []
+    assert lived_in(namespaces) == []
     assert not folder.exists()
 
 
@@ -71,6 +75,15 @@ def test_both_ways_back_from_an_etcd_step_that_was_cut_short(started: list[RealR
 
 def test_upstreams_order_fails_in_kubeadms_preflight(started: list[RealRun]) -> None:
     play(started, "upstream-order", seconds=1200)
+
+
+def test_the_real_kubeadm_refuses_in_the_words_that_the_stand_in_uses(started: list[RealRun]) -> None:
+    found = play(started, "refusals", seconds=600)
+
+    said = dict(note.split(": ", 1) for note in found["notes"])
+    for case, words in said.items():
+        kind, sentence = problem_in(kubeadm_case(case).err)
+        assert words == f"1: {kind}: {sentence}", case
 
 
 def test_three_control_planes(started: list[RealRun]) -> None:

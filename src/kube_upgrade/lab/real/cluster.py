@@ -1,6 +1,7 @@
 """A cluster of real nodes: made by kubeadm, with our programs in it by deploy/base as it is, and a workload."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from kube_upgrade.lab import data
 from kube_upgrade.lab.images import all_images
+from kube_upgrade.lab.processes import Service
 from kube_upgrade.lab.real import kubeadm, network, services
 from kube_upgrade.lab.real.content import STREAM, Content
 from kube_upgrade.lab.real.node import NodeFailed, RealNode, Site
@@ -51,6 +53,7 @@ class RealCluster:
     kubectl_program: Path = field(init=False)
     tags: Path = field(init=False)
     digests: dict[str, str] = field(default_factory=dict)
+    balancer: Service | None = None
 
     def __post_init__(self) -> None:
         self.kubectl_program = self.content.binaries.kubernetes[self.wanted.version]["kubectl"]
@@ -140,6 +143,8 @@ class RealCluster:
 
     def start(self) -> None:
         """Power on, `kubeadm init`, `kubeadm join`, and wait until all nodes are Ready. Raises NodeFailed."""
+        if len(self.control_planes) > 1:
+            self._balance()
         for node in self.nodes:
             node.power_on()
         for node in self.nodes:
@@ -192,11 +197,20 @@ class RealCluster:
             time.sleep(AGAIN)
 
     def stop(self) -> None:
-        """All of it, the hard way; the disks (gigabytes) are removed here, and not by a reaper that is waited for."""
+        """All of it, the hard way. The disks (gigabytes) are removed here, and not by a reaper that is waited for."""
+        if self.balancer is not None:
+            self.balancer.stop(kill=True)
         with ThreadPoolExecutor() as pool:
             list(pool.map(RealNode.power_off, self.nodes))
             if not self.run.keep:
                 list(pool.map(remove, [node.folder for node in self.nodes]))
+
+    def _balance(self) -> None:
+        hosts = ",".join(node.address for node in self.control_planes)
+        ports = (str(kubeadm.API_PORT), str(LOCK_PORT))
+        argv = [sys.executable, "-m", "kube_upgrade.lab.real.balancer", network.GATEWAY, hosts, *ports]
+        self.balancer = Service(self.run, "balancer", argv, self.run.folder / "balancer.log")
+        self.balancer.start()
 
     def _join(self, node: RealNode) -> None:
         control_plane = node in self.control_planes

@@ -98,6 +98,7 @@ async def _upgrade(wishes: Wishes, cluster: RealCluster, up: float) -> RealOutco
                         await scenario.play(course)
                 except (LabFailed, NodeFailed) as error:
                     failure = str(error)
+                    course.notes += [f"{node.name}: {node.log('upgraded', 3)}" for node in cluster.nodes]
             seconds = time.monotonic() - began
     history = witness.history()
     verdict = judge(history) if scenario.judged else None

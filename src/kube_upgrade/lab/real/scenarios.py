@@ -2,12 +2,14 @@
 
 import asyncio
 
+from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.lab.history import World
 from kube_upgrade.lab.machine_state import Fault
-from kube_upgrade.lab.real import repair, workload
+from kube_upgrade.lab.real import ours, repair, workload
 from kube_upgrade.lab.real.cluster import RealCluster
 from kube_upgrade.lab.real.course import Course
 from kube_upgrade.lab.real.node import RealNode
+from kube_upgrade.lab.real.refusals import REFUSALS
 from kube_upgrade.lab.real.run import Scenario
 from kube_upgrade.model.node import NodeStatus
 from kube_upgrade.model.status import Reason
@@ -21,7 +23,18 @@ INTO_KUBEADM = 30.0  # seconds from kubeadm's start to the power cut: the old et
 
 async def _straight(course: Course) -> None:
     await course.apply_plan()
-    await course.complete(HOP * (1 + len(course.via)) * len(course.cluster.nodes) / 2)
+    hops = 1 + len(course.via)
+    await course.complete(HOP * hops * len(course.cluster.nodes) / 2)
+    await _lived_through(course, hops)
+
+
+async def _lived_through(course: Course, hops: int) -> None:
+    """The API away for minutes, its 403s afterwards: none of our programs has ended because of it."""
+    restarts = await ours.restarts(course)
+    ended = {name: count for name, count in restarts.items() if count > (hops if name.startswith("fleetlock") else 0)}
+    course.check(not ended, f"no container of ours has ended but with its node {ended or ''}".rstrip())
+    fell = [line for node in course.cluster.nodes for line in ours.ends_of_daemon(node)]
+    course.check(not fell, f"no upgraded has ended but with its node {fell or ''}".rstrip())
 
 
 async def _rough(course: Course) -> None:
@@ -105,7 +118,7 @@ async def _upstream_order(course: Course) -> None:
     first = course.cluster.first
     await course.run(first, "systemctl", "stop", "upgraded")
     image = course.cluster.image(course.target)
-    await course.run(first, "rpm-ostree", "rebase", image, course.cluster.digests[course.target])
+    await course.run(first, "rpm-ostree", "rebase", "--bypass-driver", image, course.cluster.digests[course.target])
     await asyncio.to_thread(first.reboot_in_order)
     await course.run(first, "systemctl", "stop", "upgraded")
     await course.until(lambda world: str(world.nodes[CONTROL_PLANE].kubelet) == course.target, 120.0, "no new kubelet")
@@ -117,6 +130,14 @@ async def _upstream_order(course: Course) -> None:
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if "ERROR" in line or line.startswith("error")]
     course.note(f"kubeadm upgrade apply: exit code {done.returncode}: {' '.join(said)}")
+
+
+async def _refusals(course: Course) -> None:
+    """Every call is refused; the notes have exit code, kind and sentence."""
+    for refusal in REFUSALS:
+        done = await asyncio.to_thread(course.cluster.node(refusal.node).exec, *refusal.argv, timeout=180.0)
+        kind, sentence = problem_in(done.stderr)
+        course.note(f"{refusal.case}: {done.returncode}: {kind}: {sentence}")
 
 
 def _broken_api_server(cluster: RealCluster) -> None:
@@ -192,7 +213,13 @@ UPSTREAM_ORDER = Scenario(
     play=_upstream_order,
     judged=False,
 )
+REFUSALS_SAID = Scenario(
+    name="refusals",
+    about="What the real kubeadm refuses, in which words: the stand-in's are the same.",
+    play=_refusals,
+    judged=False,
+)
 SCENARIOS = {
     scenario.name: scenario
-    for scenario in (DEFAULT, ROUGH, FALLS_BACK, TWO_HOPS, NEVER_SERVES, CUT_SHORT, UPSTREAM_ORDER)
+    for scenario in (DEFAULT, ROUGH, FALLS_BACK, TWO_HOPS, NEVER_SERVES, CUT_SHORT, UPSTREAM_ORDER, REFUSALS_SAID)
 }

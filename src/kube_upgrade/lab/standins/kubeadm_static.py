@@ -47,7 +47,10 @@ class StaticPodUpgrade:
 
     async def run(self, target: KubeVersion) -> None:
         """Upgrade all components to the target's images. Raises Refused after putting back what it can."""
-        self._say(f'[upgrade/control-plane] Upgrading your static Pod-hosted control plane to version "{target}"...')
+        self._say(
+            f'[upgrade/control-plane] Upgrading your static Pod-hosted control plane to version "{target}"'
+            " (timeout: 5m0s)..."
+        )
         self._backup.mkdir(parents=True, exist_ok=True)
         for component in COMPONENTS:
             self._say(f'[upgrade/staticpods] Preparing for "{component}" upgrade')
