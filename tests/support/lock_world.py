@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,11 +18,15 @@ from kube_upgrade.fleetlock.replica import Replica
 from kube_upgrade.fleetlock.settings import GroupSettings, Settings
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.clock import stop
+from kube_upgrade.kube.errors import Cause, TooManyRequests
 from kube_upgrade.kube.wire.event import Announcement
-from kube_upgrade.kube.wire.node import NodeObject, to_node
+from kube_upgrade.kube.wire.node import DRAIN, NodeObject, to_node, write_drain
+from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node
 from support.async_memory_api import AsyncMemoryApi
 from support.memory_api import MemoryApi
+
+T = TypeVar("T")
 
 SECONDS = 10.0  # a deadline, not a measurement
 SETTINGS = Settings(hold_seconds=0.2, groups={"workers": GroupSettings()})
@@ -39,13 +43,42 @@ class Said:
         self.events.append(said)
 
 
+class PodApi(AsyncMemoryApi):
+    """An API server that also evicts: an evicted pod is gone at once, unless a budget holds it back."""
+
+    def __init__(self, memory: MemoryApi, budgets: dict[str, str]) -> None:
+        super().__init__(memory)
+        self._budgets = budgets
+
+    async def create(self, path: str, body: object, type: type[T]) -> T:
+        """POST; to an eviction as the disruption controller's budget says."""
+        pod, eviction, _ = path.partition("/eviction")
+        if not eviction:
+            return await super().create(path, body, type)
+        await self._enter("create", path)
+        if budget := self._budgets.get(pod.rpartition("/")[2]):
+            cause = Cause(reason="DisruptionBudget", message=f"The disruption budget {budget} needs 1 healthy pods")
+            raise TooManyRequests(429, "TooManyRequests", "Cannot evict pod", 10, (cause,))
+        self.memory.delete(pod)
+        return msgspec.json.decode(b"{}", type=type)
+
+
 @dataclass
 class LockWorld:
-    """The API server, its nodes, and what a client would do."""
+    """The API server, its nodes, and what a client would do. `budgets`: pod to the budget that holds it back."""
 
-    api: AsyncMemoryApi = field(default_factory=lambda: AsyncMemoryApi(MemoryApi()))
+    memory: MemoryApi = field(default_factory=MemoryApi)
+    budgets: dict[str, str] = field(default_factory=dict)
+    api: AsyncMemoryApi = field(init=False)
     said: list[Announcement] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        self.api = self.another_api()
+
+    def another_api(self) -> AsyncMemoryApi:
+        """A connection of its own to the same API server, with its own weather."""
+        return PodApi(self.memory, self.budgets)
 
     async def node(self, name: str, *, control_plane: bool = False, address: str = "127.0.0.1") -> None:
         """A Ready node whose machine-id follows from its name."""
@@ -63,18 +96,25 @@ class LockWorld:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node}}
         await self.api.create(paths.pods("default"), body, msgspec.Raw)
 
+    async def mark(self, name: str, mark: DrainMark) -> None:
+        """Write the drain mark of a node, as a server did that is gone."""
+        body = {"metadata": {"annotations": {DRAIN: write_drain(mark)}}}
+        await self.api.patch(paths.node(name), body, msgspec.Raw)
+
     def see(self, name: str) -> Node:
         """The node as it is stored."""
-        raw = msgspec.json.encode(self.api.memory.get(paths.node(name), {}))
+        raw = msgspec.json.encode(self.memory.get(paths.node(name), {}))
         return to_node(msgspec.json.decode(raw, type=NodeObject))
 
     @asynccontextmanager
-    async def server(self, settings: Settings = SETTINGS, **changes: Any) -> AsyncIterator[Replica]:
-        """A replica that runs and is ready."""
+    async def server(
+        self, settings: Settings = SETTINGS, api: AsyncMemoryApi | None = None, **changes: Any
+    ) -> AsyncIterator[Replica]:
+        """A replica that runs and is ready, on the world's connection unless it has its own."""
         replica = assemble.replica(
             replace(settings, **changes),
             name=f"replica-{next(self._numbers)}",
-            api=self.api,
+            api=api or self.api,
             announcer=Said(self.said),
             now=lambda: datetime.now(UTC),
         )

@@ -46,6 +46,7 @@ class Caretaker:
         groups: Callable[[], Mapping[str, LockGroup]],
         policy: Callable[[str], DrainPolicy],
         gone_seconds: float,
+        take_over_seconds: float = TAKE_OVER_SECONDS,
     ) -> None:
         self._api = api
         self._store = store
@@ -55,6 +56,7 @@ class Caretaker:
         self._groups = groups
         self._policy = policy
         self._gone_seconds = gone_seconds
+        self._take_over_seconds = take_over_seconds
         self._missed: dict[FreeSlot, float] = {}  # since when
         self._noted: dict[ResumeDrain, float] = {}  # drains of other replicas, and when their mark was last new
         self._news = asyncio.Event()
@@ -89,7 +91,7 @@ class Caretaker:
             await self._attempt(repair)
         self._take_over(unfinished(nodes, groups), now)
         waits = [self._due(repair) - now for repair in self._missed if repair not in due]
-        waits += [since + TAKE_OVER_SECONDS - now for since in self._noted.values()]
+        waits += [since + self._take_over_seconds - now for since in self._noted.values()]
         return max(0.01, min([EVERY_SECONDS, *waits]))
 
     def _due(self, repair: FreeSlot) -> float:
@@ -100,7 +102,7 @@ class Caretaker:
         others = {drain for drain in drains if not self._drainer.drains(drain.node)}
         self._noted = {drain: self._noted.get(drain, now) for drain in others}
         for drain, since in list(self._noted.items()):
-            if now >= since + TAKE_OVER_SECONDS:
+            if now >= since + self._take_over_seconds:
                 del self._noted[drain]
                 self._resume(drain)
 

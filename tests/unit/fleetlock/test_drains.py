@@ -1,0 +1,229 @@
+"""What becomes of a node whose pods will not go, whose server died, or whose Node object is gone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from prometheus_client import REGISTRY
+
+from kube_upgrade.core.eviction import DrainPolicy, Overdue
+from kube_upgrade.core.fleetlock.protocol import Kind
+from kube_upgrade.fleetlock.caretaker import Caretaker
+from kube_upgrade.fleetlock.drainer import Drainer
+from kube_upgrade.fleetlock.settings import GroupSettings
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.clock import stop
+from kube_upgrade.kube.errors import NotFound, Unreachable
+from kube_upgrade.model.node import Node
+from support.lock_world import SECONDS, LockWorld, Said, pre_reboot, steady_state
+
+SHORT = 0.3  # seconds of a deadline
+
+
+async def a_world(**budgets: str) -> LockWorld:
+    """Two nodes, a pod `web` on the first."""
+    world = LockWorld(budgets=budgets)
+    for name in ("w1", "w2"):
+        await world.node(name)
+    await world.pod("web", "w1")
+    return world
+
+
+def policy(overdue: Overdue) -> dict[str, GroupSettings]:
+    """The group's settings with a short deadline."""
+    return {"workers": GroupSettings(policy=DrainPolicy(deadline=SHORT, overdue=overdue))}
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Return when it is true; TimeoutError after SECONDS."""
+    async with asyncio.timeout(SECONDS):
+        while not true():  # noqa: ASYNC110 - the state is stored
+            await asyncio.sleep(0.005)
+
+
+def reasons(world: LockWorld) -> list[str]:
+    """The reasons of the Events so far."""
+    return [said.reason for said in world.said]
+
+
+def blocked() -> float | None:
+    """What the metric says of this pod and budget."""
+    return REGISTRY.get_sample_value("fleetlock_drain_blocked", {"node": "w1", "pod": "default/web", "pdb": "web-pdb"})
+
+
+async def test_what_blocks_is_named_in_answer_event_and_metric_until_it_goes() -> None:
+    world = await a_world(web="web-pdb")
+    async with world.server() as replica:
+        answer = await pre_reboot(replica, "w1")
+        assert answer.kind is Kind.DRAIN_BLOCKED
+        assert "default/web" in answer.value
+        assert "web-pdb" in answer.value
+        [event] = world.said
+        assert (event.reason, event.regarding.name, event.type) == ("DrainBlocked", "w1", "Warning")
+        assert "default/web" in event.note
+        assert "web-pdb" in event.note
+        assert blocked() == 1.0
+
+        world.budgets.clear()
+        await until(lambda: bool((node := world.see("w1")).drain and node.drain.drained))
+        assert (await pre_reboot(replica, "w1")).kind is Kind.SUCCESS
+        assert blocked() is None
+        await steady_state(replica, "w1")
+    assert reasons(world) == ["DrainBlocked", "LockGranted", "LockReleased"]
+
+
+async def test_a_drain_that_is_given_up_leaves_the_node_in_service_and_its_slot_to_the_next() -> None:
+    world = await a_world(web="web-pdb")
+    async with world.server(groups=policy(Overdue.GIVE_UP), hold_seconds=SECONDS) as replica:
+        drained = asyncio.create_task(pre_reboot(replica, "w1"))
+        await until(lambda: world.see("w1").unschedulable)
+        waiting = asyncio.create_task(pre_reboot(replica, "w2"))
+        answer = await drained
+        assert answer.kind is Kind.DRAIN_GAVE_UP
+        assert answer.retry_after
+        assert not world.see("w1").unschedulable
+        assert world.see("w1").drain is None
+        assert (await waiting).kind is Kind.SUCCESS
+    assert world.memory.get(paths.pod("default", "web"))
+    [note] = [said.note for said in world.said if said.reason == "DrainGaveUp"]
+    assert "default/web" in note
+    assert "web-pdb" in note
+
+
+async def test_pods_are_deleted_at_the_deadline_where_the_group_wants_that() -> None:
+    world = await a_world(web="web-pdb")
+    async with world.server(groups=policy(Overdue.DELETE), hold_seconds=SECONDS) as replica:
+        answer = await pre_reboot(replica, "w1")
+
+    assert answer.kind is Kind.SUCCESS
+    with pytest.raises(NotFound):
+        world.memory.get(paths.pod("default", "web"))
+    assert "PodsDeleted" in reasons(world)
+
+
+async def test_without_a_deadline_a_drain_waits_for_ever_and_bare_pods_wait_for_a_person() -> None:
+    world = await a_world()
+    careful = {"workers": GroupSettings(policy=DrainPolicy(bare_pods=False))}
+    async with world.server(groups=careful) as replica:
+        answer = await pre_reboot(replica, "w1")
+
+    assert answer.kind is Kind.DRAIN_BLOCKED
+    assert "no controller" in answer.value
+
+
+async def test_the_deadline_goes_on_where_the_last_server_was_killed() -> None:
+    """The mark says how long the drain has worked already: the next server gives up at once."""
+    world = await a_world(web="web-pdb")
+    async with world.server() as replica:
+        await pre_reboot(replica, "w1")
+    mark = world.see("w1").drain
+    assert mark is not None
+    await world.mark("w1", replace(mark, spent=3600))
+    long = {"workers": GroupSettings(policy=DrainPolicy(deadline=3600.0, overdue=Overdue.GIVE_UP))}
+    async with world.server(groups=long) as replica:
+        await until(lambda: not world.see("w1").unschedulable)
+        await until(lambda: "DrainGaveUp" in reasons(world))
+
+
+async def test_a_slot_is_freed_after_its_node_was_gone_for_the_grace_time_and_not_before() -> None:
+    world = await a_world()
+    async with world.server(gone_seconds=0.5) as replica:
+        await pre_reboot(replica, "w1")
+        began = asyncio.get_running_loop().time()
+        await world.api.delete(paths.node("w1"))
+        while (await replica.store.read("workers")).holders:  # noqa: ASYNC110 - it is stored
+            await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop().time() - began >= 0.5
+    assert "LockFreed" in reasons(world)
+
+
+async def test_a_node_that_comes_back_in_time_keeps_its_slot() -> None:
+    """Someone deleted the Node object and the kubelet registered again: another uid, the same machine, which asks."""
+    world = await a_world()
+    async with world.server(gone_seconds=1.0) as replica:
+        await pre_reboot(replica, "w1")
+        await world.api.delete(paths.node("w1"))
+        await world.node("w1")
+        cluster = replica.cluster
+        assert cluster is not None
+        await until(lambda: [node.uid for node in cluster.machines.all() if node.name == "w1"] == [world.see("w1").uid])
+        assert (await pre_reboot(replica, "w1")).kind is Kind.SUCCESS
+        await asyncio.sleep(1.5)
+        assert [holder.node for holder in (await replica.store.read("workers")).holders] == ["w1"]
+
+
+async def test_a_running_server_takes_over_a_drain_that_notes_nothing_any_more() -> None:
+    """It sees a mark that does not change: whoever drained is dead."""
+    world = await a_world(web="web-pdb")
+    async with world.server() as dead:
+        await pre_reboot(dead, "w1")
+        group = await dead.store.read("workers")
+    announcer = Said(world.said)
+
+    def nodes() -> list[Node]:
+        return [world.see("w1"), world.see("w2")]
+
+    drainer = Drainer(api=world.api, store=dead.store, nodes=nodes, announcer=announcer)
+    caretaker = Caretaker(
+        api=world.api,
+        store=dead.store,
+        drainer=drainer,
+        announcer=announcer,
+        nodes=nodes,
+        groups=lambda: {"workers": group},
+        policy=lambda name: DrainPolicy(),
+        gone_seconds=60.0,
+        take_over_seconds=0.2,
+    )
+    running = [asyncio.create_task(drainer.run()), asyncio.create_task(caretaker.run())]
+    await until(lambda: drainer.drains("w1"))
+    drainer.stop("w1")  # what it resumed at its start: now it watches as one that runs for long
+    world.budgets.clear()
+    caretaker.wake()
+    await until(lambda: bool((node := world.see("w1")).drain and node.drain.drained))
+    await stop(*running)
+
+
+@pytest.mark.parametrize("writes", range(1, 8))
+async def test_a_replica_that_dies_after_any_of_its_writes_leaves_work_that_another_finishes(writes: int) -> None:
+    """kill -9 between any two writes, seen by who is left: lock, cordon, evict, note it drained, uncordon, release."""
+    world = await a_world()
+    dying = world.another_api()
+    dying.weather = after_writes(writes)
+    async with world.server() as alive:
+        async with world.server(api=dying) as first:
+            for act in (pre_reboot, steady_state):
+                await in_vain(act(first, "w1"))
+        async with asyncio.timeout(SECONDS):
+            while (await pre_reboot(alive, "w1")).status != 200:  # noqa: ASYNC110 - as a client asks
+                await asyncio.sleep(0.01)
+        node = world.see("w1")
+        assert node.unschedulable
+        assert node.drain is not None
+        with pytest.raises(NotFound):
+            world.memory.get(paths.pod("default", "web"))
+        assert (await steady_state(alive, "w1")).status == 200
+        assert not world.see("w1").unschedulable
+        assert (await pre_reboot(alive, "w2")).status == 200
+
+
+def after_writes(writes: int) -> Callable[[str, str], None]:
+    """The connection is dead once so many writes were sent over it: nothing that follows has any effect."""
+    sent = 0
+
+    def weather(verb: str, path: str) -> None:
+        nonlocal sent
+        if sent >= writes:
+            raise Unreachable("this process is no more")
+        sent += verb not in ("get", "list", "watch")
+
+    return weather
+
+
+async def in_vain(answer: Awaitable[object]) -> None:
+    """Whether the dying replica still answers does not matter."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await answer
