@@ -5,8 +5,6 @@ No kubelet runs: the test ends a pod that is being deleted, as a kubelet would, 
 
 import asyncio
 import secrets
-import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,12 +26,12 @@ from kube_upgrade.kube.wire.list import Page
 from kube_upgrade.kube.wire.node import DRAIN, NodeObject, to_node
 from kube_upgrade.lab.control_plane import ControlPlane
 from kube_upgrade.model.node import Node
+from support.lock_process import a_process
 
 pytestmark = pytest.mark.cluster
 
 SECONDS = 20.0  # far more than anything here takes; a deadline, not a measurement
 GROUPS = ("control-plane", "workers", "others")
-PROGRAM = Path(sys.executable).with_name("fleetlock")
 
 
 @dataclass
@@ -100,26 +98,17 @@ class Site:
             await self.api.delete(paths.pod(self.namespace, pod), {"gracePeriodSeconds": 0})
 
     @asynccontextmanager
-    async def server(self, hold: float = 5.0, slots: int = 1) -> AsyncIterator[str]:
+    async def server(self, hold: float = 5.0, slots: int = 1, **group: object) -> AsyncIterator[str]:
         """One replica as a process of its own; leaving kills it without a goodbye. Yields its URL."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        config = self.folder / f"{port}.yaml"
-        groups = {name: {"slots": slots} for name in GROUPS}
-        listen = {"server": {"listen": f"127.0.0.1:{port}"}, "kubernetes": {"kubeconfig": str(self.kubeconfig)}}
-        config.write_bytes(
-            msgspec.yaml.encode(
-                {**listen, "namespace": self.namespace, "holdSeconds": hold, "nodeGoneSeconds": 1, "groups": groups}
-            )
-        )
-        with (self.folder / f"{port}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(PROGRAM, "--config", config, stderr=log)
-        try:
-            await until(lambda: answers(port))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            await process.wait()
+        config = {
+            "kubernetes": {"kubeconfig": str(self.kubeconfig)},
+            "namespace": self.namespace,
+            "holdSeconds": hold,
+            "nodeGoneSeconds": 1,
+            "groups": {name: {"slots": slots} | group for name in GROUPS},
+        }
+        async with a_process(self.folder, config) as url:
+            yield url
 
     def client(self, url: str, node: str, group: str = "workers") -> FleetLock:
         """The FleetLock client of a node."""
@@ -128,18 +117,6 @@ class Site:
     async def see(self, node: str) -> Node:
         """The node as it is."""
         return await read_node(self.api, node)
-
-
-async def answers(port: int) -> bool:
-    """True where /readyz says 200."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    line = await reader.readline()
-    writer.close()
-    return b" 200 " in line
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
