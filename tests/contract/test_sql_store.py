@@ -9,7 +9,7 @@ import pytest
 
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish, reserve
 from kube_upgrade.fleetlock.settings import BadSettings, Postgres
-from kube_upgrade.fleetlock.stores import StoreUnavailable
+from kube_upgrade.fleetlock.stores import Interest, StoreUnavailable
 from kube_upgrade.fleetlock.stores.sql import SqlRecords, postgres_url, sqlite_url
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.model.lock import LockGroup
@@ -131,7 +131,7 @@ async def test_a_database_that_is_away_is_named_and_comes_back(file: Path) -> No
     """The file is a folder for a while."""
     file.mkdir(parents=True)  # noqa: ASYNC240 - nothing else runs
     records = SqlRecords(sqlite_url(file), ONE)
-    task = asyncio.create_task(records.run(lambda: None, lambda: True))
+    task = asyncio.create_task(records.run(lambda: None, Interest(waiting=lambda: True)))
     with pytest.raises(StoreUnavailable, match="database"):
         await records.read_group("a")
     file.rmdir()  # noqa: ASYNC240 - nothing else runs
@@ -144,7 +144,7 @@ async def test_a_database_that_is_away_is_named_and_comes_back(file: Path) -> No
 async def test_a_postgres_that_refuses_is_named_without_its_password() -> None:
     wrong = Postgres(address="127.0.0.1:1", username="u", password="s3cret", database="d")
     records = SqlRecords(postgres_url(wrong), ONE)
-    task = asyncio.create_task(records.run(lambda: None, lambda: True))
+    task = asyncio.create_task(records.run(lambda: None, Interest(waiting=lambda: True)))
     with pytest.raises(StoreUnavailable) as refused:
         await records.read_group("a")
     assert "s3cret" not in str(refused.value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from kube_upgrade.fleetlock.stores import Records
+from kube_upgrade.fleetlock.stores import Interest, Records
 from kube_upgrade.fleetlock.stores.kubernetes import LeaseRecords
 from kube_upgrade.fleetlock.stores.sql import SqlRecords, postgres_url, sqlite_url
 from kube_upgrade.fleetlock.stores.store import LockStore
@@ -37,7 +37,7 @@ class Place:
 @asynccontextmanager
 async def running(records: Records, changed: Callable[[], None] = lambda: None) -> AsyncIterator[Records]:
     """Records whose copy is filled."""
-    task = asyncio.create_task(records.run(changed, lambda: True))
+    task = asyncio.create_task(records.run(changed, Interest(waiting=lambda: True)))
     try:
         async with asyncio.timeout(20):
             await records.synced.wait()

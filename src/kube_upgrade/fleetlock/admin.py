@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kube_upgrade.fleetlock.stores import StoreUnavailable
+from kube_upgrade.fleetlock.stores import Interest, StoreUnavailable
 from kube_upgrade.fleetlock.stores.kubernetes import LeaseRecords
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.fleetlock_client import FleetLock, Refused, ShownHolder, Unreadable, read_locks
@@ -44,7 +44,7 @@ class ByLeases:
     async def held(self) -> list[Held]:
         """Every slot that is held. Raises AdminError."""
         records = LeaseRecords(self.api, self.namespace, {})
-        watching = asyncio.create_task(records.run(lambda: None, lambda: False))
+        watching = asyncio.create_task(records.run(lambda: None, Interest(waiting=lambda: False)))
         try:
             async with asyncio.timeout(FIRST_LIST_SECONDS):
                 await records.synced.wait()

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from kube_upgrade.fleetlock import app, assemble, certificates
 from kube_upgrade.fleetlock.config import load
+from kube_upgrade.fleetlock.http import BoundedHttp
 from kube_upgrade.fleetlock.settings import BadSettings, Settings, StoreKind
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.events import Recorder
@@ -23,7 +24,6 @@ from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.telemetry import logs
 
 GRACE_SECONDS = 3  # for answers that are being written when the server is told to stop
-HEADER_LIMIT = 16 * 1024  # bytes of a request's line and headers
 MOST_CONNECTIONS = 12_000  # beyond them 503; more than may wait
 REPORTER = "kube-upgrade.heathcliff.eu/fleetlock"
 
@@ -83,14 +83,13 @@ def http_config(application: ASGIApp, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="asyncio",
-        http="h11",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the source address is who connects, not who somebody says
-        h11_max_incomplete_event_size=HEADER_LIMIT,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -6,6 +6,7 @@ waiting requests cost one try per free slot and not a hundred.
 
 import asyncio
 from bisect import insort
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NoReturn
@@ -49,13 +50,16 @@ class _Kept:
 class Queue:
     """The queue of one group at this replica, whose name others must not bear. `run` must run for anyone to be served.
 
-    `len()` is how many requests wait.
+    `len()` is how many requests wait; `on_wait` is called when one comes.
     """
 
-    def __init__(self, store: LockStore, group: str, replica: str = "") -> None:
+    def __init__(
+        self, store: LockStore, group: str, replica: str = "", on_wait: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._group = group
         self._replica = replica
+        self._on_wait = on_wait
         self._places = count()
         self._waiters: list[_Waiter] = []
         self._kept: dict[str, _Kept] = {}
@@ -82,6 +86,7 @@ class Queue:
         waiter = _Waiter(wish=replace(wish, replica=replica), place=self._place(wish.id), answer=answer)
         insort(self._waiters, waiter, key=lambda each: each.place)
         self.wake()
+        self._on_wait()
         try:
             outcome = await self._answer_within(waiter, seconds)
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from kube_upgrade.fleetlock.cluster import Cluster
 from kube_upgrade.fleetlock.queue import Queue
 from kube_upgrade.fleetlock.service import LockService
 from kube_upgrade.fleetlock.settings import Settings
-from kube_upgrade.fleetlock.stores import Records
+from kube_upgrade.fleetlock.stores import Interest, Records
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.model.lock import Holder, LockGroup
 from kube_upgrade.model.moment import time_text
@@ -30,13 +30,14 @@ class Replica:
         self.store = store
         self.cluster = cluster
         self._records = records
-        self._queues = {group: Queue(store, group, name) for group in settings.groups}
+        self._interest = Interest(waiting=lambda: any(map(len, self._queues.values())))
+        self._queues = {group: Queue(store, group, name, self._interest.begins.set) for group in settings.groups}
         self.service = LockService(settings=settings, store=store, queues=self._queues, cluster=cluster)
 
     async def run(self) -> None:
         """Work until cancelled; an error that nobody expected ends it."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._records.run(self._locks_changed, lambda: any(map(len, self._queues.values()))))
+            tasks.create_task(self._records.run(self._locks_changed, self._interest))
             for queue in self._queues.values():
                 tasks.create_task(queue.run())
             if self.cluster is not None:

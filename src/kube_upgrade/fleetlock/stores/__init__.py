@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn, Protocol
 
@@ -34,6 +34,14 @@ class Outcome:
     def since(self) -> datetime | None:
         """Which reservation the id holds; None where it holds none."""
         return self.holder.since if self.holder else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """Whether anybody waits for a change: `waiting` tells, and `begins` is set when somebody comes."""
+
+    waiting: Callable[[], bool]
+    begins: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Records(Protocol):
@@ -72,6 +80,6 @@ class Records(Protocol):
         """Set once the copy is filled."""
         ...
 
-    async def run(self, changed: Callable[[], None], eager: Callable[[], bool]) -> NoReturn:
-        """Keep the copy until cancelled, and call `changed` after each change; quickly while `eager` is true."""
+    async def run(self, changed: Callable[[], None], interest: Interest) -> NoReturn:
+        """Keep the copy until cancelled, and call `changed` after each change: at once while somebody waits for it."""
         ...

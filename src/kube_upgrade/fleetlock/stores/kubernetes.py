@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
-from kube_upgrade.fleetlock.stores import TRIES, StoreUnavailable
+from kube_upgrade.fleetlock.stores import TRIES, Interest, StoreUnavailable
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.errors import Conflict, KubeError, NotFound
@@ -100,8 +100,8 @@ class LeaseRecords:
         """Set once the Leases were listed."""
         return self._leases.synced
 
-    async def run(self, changed: Callable[[], None], eager: Callable[[], bool]) -> NoReturn:
-        """Watch the Leases until cancelled; a watch needs no one's eagerness."""
+    async def run(self, changed: Callable[[], None], interest: Interest) -> NoReturn:
+        """Watch the Leases until cancelled; a watch is quick whoever is interested."""
         self._changed = changed
         await self._leases.run()
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from kube_upgrade.fleetlock.settings import BadSettings, Postgres
-from kube_upgrade.fleetlock.stores import TRIES, StoreUnavailable
+from kube_upgrade.fleetlock.stores import TRIES, Interest, StoreUnavailable
 from kube_upgrade.kube.wire.lock import BadLockObject, HolderNote, TurnNote, holder_note, read_holder
 from kube_upgrade.model.lock import LockGroup, Turn
 from kube_upgrade.model.moment import time_or_none, time_text
@@ -37,7 +37,7 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0  # to wait for another replica's transaction, or for the database to answer
 PATIENCE_SECONDS = 15.0  # for an answer of the thread, whatever the database does
 AT_ONCE = 256  # operations in one transaction
-EAGER_SECONDS, CALM_SECONDS = 0.02, 0.5  # between looks for what other replicas wrote: while somebody waits, and not
+EAGER_SECONDS, CALM_SECONDS = 0.01, 0.5  # between looks for what other replicas wrote: while somebody waits, and not
 GROUP, TURN = "group/", "turn"  # names of records; a turn comes after all groups
 
 _SCHEMA = (
@@ -152,7 +152,7 @@ class SqlRecords:
         """The copy of the turn."""
         return self._turn
 
-    async def run(self, changed: Callable[[], None], eager: Callable[[], bool]) -> NoReturn:
+    async def run(self, changed: Callable[[], None], interest: Interest) -> NoReturn:
         """Look for changes until cancelled: the databases have no common way of telling them."""
         trouble = ""
         with self._worker:
@@ -165,7 +165,7 @@ class SqlRecords:
                     if str(error) != trouble:
                         trouble = str(error)
                         _log.warning("cannot read the locks", reason=trouble)
-                await asyncio.sleep(EAGER_SECONDS if eager() and not trouble else CALM_SECONDS)
+                await _pause(interest, troubled=bool(trouble))
 
     async def _renewed(self) -> bool:
         """Read everything where anything is new."""
@@ -270,6 +270,19 @@ def _durable_postgres(connection: Any, record: object) -> None:
         " IN ('off', 'local')"
     )
     connection.commit()
+
+
+async def _pause(interest: Interest, *, troubled: bool) -> None:
+    """Until the next look: a moment while somebody waits, and otherwise until somebody comes."""
+    if troubled:
+        await asyncio.sleep(CALM_SECONDS)
+    elif interest.waiting():
+        await asyncio.sleep(EAGER_SECONDS)
+    else:
+        interest.begins.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CALM_SECONDS):
+                await interest.begins.wait()
 
 
 class _Worker:
