@@ -6,7 +6,7 @@ SIZE := full
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e e2e-all bench campaign transcript lab binaries generate lock clean
+.PHONY: help setup check test e2e e2e-all bench campaign transcript lab binaries binary generate lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,8 @@ check: setup ## Lint, types, import contracts; generated files are fresh
 	@$(MAKE) generate
 	git --no-pager diff --exit-code -- $(GENERATED)
 
-test: setup binaries ## All tests: the real control plane and the whole lab too
-	$(BIN)/pytest --with-cluster --with-lab
+test: setup binaries binary ## All tests: the real control plane, the whole lab and the built node daemon too
+	$(BIN)/pytest --with-cluster --with-lab --with-binary
 
 e2e: setup ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
 	$(BIN)/python -m kube_upgrade.lab.real.binaries
@@ -44,6 +44,9 @@ lab: setup binaries ## Upgrade a cluster on this machine; options: make lab ARGS
 
 binaries: setup ## Find, fetch or build etcd and Kubernetes (minutes, once per user)
 	@$(BIN)/python -m kube_upgrade.lab.binaries >&2
+
+binary: setup ## Build dist/upgraded.tar.gz, the node daemon for hosts without Python
+	@tools/binary.sh
 
 generate: setup ## Write the CRD and its reference page from the code
 	$(BIN)/python -m kube_upgrade.kube.wire.generate

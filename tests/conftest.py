@@ -24,13 +24,14 @@ from support.postgres import Server, a_postgres
 for profile, examples in EXAMPLES.items():
     hypothesis.settings.register_profile(profile, max_examples=examples, database=None, print_blob=True)
 
-PARTS = {"cluster": "--with-cluster", "lab": "--with-lab"}
+PARTS = {"cluster": "--with-cluster", "lab": "--with-lab", "binary": "--with-binary"}
 binaries_key = pytest.StashKey[Binaries]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="also run what needs the real control plane")
     parser.addoption("--with-lab", action="store_true", help="also run the whole lab")
+    parser.addoption("--with-binary", action="store_true", help="also run what needs dist/upgraded (make binary)")
     parser.addoption("--update-golden", action="store_true", help="write the transcripts of tests/sequences anew")
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write requirements.lock and requirements-dev.lock anew: the newest versions that pyproject.toml allows, with hashes.
+# Write requirements.lock, requirements-dev.lock and requirements-binary.lock anew: the newest versions that pyproject.toml allows, with hashes.
 set -eu
 cd "$(dirname "$0")/.."
 tool=.venv/lock
@@ -11,3 +11,4 @@ compile() {
 }
 compile --extra postgres --output-file requirements.lock # the image keeps slots in either database
 compile --extra dev --output-file requirements-dev.lock
+compile --extra binary --constraint requirements.lock --output-file requirements-binary.lock

@@ -36,6 +36,7 @@ class LabNode:
     with_daemon: bool
     lab: Run
     say: Callable[[str], None]
+    program: tuple[str, ...] = (sys.executable, "-m", "kube_upgrade.upgraded")  # the daemon, however it was built
     daemon: Service = field(init=False)
     reboots: int = 0
     peak_rss: int = 0  # KiB, over all lives of the daemon
@@ -45,7 +46,7 @@ class LabNode:
     _power: asyncio.Lock = field(default_factory=asyncio.Lock)  # one switch at a time
 
     def __post_init__(self) -> None:
-        argv = [sys.executable, "-m", "kube_upgrade.upgraded", "--config", str(self.machine.root / CONFIG)]
+        argv = [*self.program, "--config", str(self.machine.root / CONFIG)]
         self.daemon = Service(self.lab, f"upgraded of {self.name}", argv, self.machine.folder / "upgraded.log")
 
     @property

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -65,6 +66,8 @@ def start(config: Path) -> None:
 async def run(settings: Settings) -> None:
     """Find out who we are, follow the own Node, and take turns."""
     _stop_on_signal()
+    # Each thread that ever ran keeps memory of its own: files need no more than two.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=2))
     root = settings.root
     me = machine_id(root)
     fleetlock_id(me)  # a machine without a usable id must not start
