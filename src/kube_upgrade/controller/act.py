@@ -35,7 +35,7 @@ CONTROLLERS_KEYS = (
     wire.OS_UPDATES,
     wire.WITHDRAWN,
 )
-AT_ONCE = 32  # node patches under way: enough to keep an API server on two cores busy
+AT_ONCE = 16  # node patches under way: enough to keep an API server busy; each connection holds 0.3 MiB
 
 log = logs.logger("act")
 

@@ -1,9 +1,10 @@
 """A local copy of one collection: list, then watch; level-triggered readers look at `items`, never at events.
 
-The rules are client-go's (domain: 5.4). The list comes in pages of 500; the watch asks for bookmarks, ends after a
-random 300 to 600 s and goes on from the last resourceVersion seen. A 410, as HTTP status or as ERROR event, means a
-new list, whose difference to the copy is reported: what vanished meanwhile is reported as removed, so no ghost stays.
-Everything else (refused, broken, silent) is retried from the last resourceVersion with a bounded, jittered pause.
+The rules are client-go's (domain: 5.4). The list comes in pages of 200, which bound the memory; the watch asks for
+bookmarks, ends after a random 300 to 600 s and goes on from the last resourceVersion seen. A 410, as HTTP status or as
+ERROR event, means a new list at once, whose difference to the copy is reported: what vanished meanwhile is reported as
+removed, so no ghost stays. Everything else (refused, broken, silent) is retried from the last resourceVersion with a
+bounded, jittered pause.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from kube_upgrade.kube.wire.meta import ObjectMeta
 from kube_upgrade.kube.wire.status import to_error
 from kube_upgrade.telemetry import logs
 
-PAGE = 500
+PAGE = 200
 WATCH_SECONDS = (300, 600)
 FIRST_PAUSE, MOST_PAUSE = 0.2, 15.0
 SHORT_LIFE_SECONDS = 1.0  # a watch that the server ends sooner counts as a failure: no hot loop of reconnects

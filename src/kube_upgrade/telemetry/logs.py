@@ -3,7 +3,14 @@
 import logging
 import sys
 
-import structlog
+# structlog loads rich wherever it is installed, for tracebacks that no daemon prints: 4 MiB in each of them.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
