@@ -3,10 +3,13 @@
 from datetime import datetime, timedelta
 
 from kube_upgrade.core.node_steps.case import Case
-from kube_upgrade.core.node_steps.pace import pause_after
+from kube_upgrade.core.node_steps.pace import CEILING, pause_after
 from kube_upgrade.core.node_steps.release import give_back, relock
 from kube_upgrade.model.host import HostSnapshot, Try
 from kube_upgrade.model.step import Failed, Step, Wait
+
+RELEASE_SOONEST = timedelta(seconds=2)
+RELEASE_CEILING = timedelta(minutes=1)
 
 
 def attempt(case: Case, name: str, step: Step) -> Step:
@@ -22,10 +25,14 @@ def attempt(case: Case, name: str, step: Step) -> Step:
     return backing_off(case.seen, name, tried) or step
 
 
-def backing_off(seen: HostSnapshot, name: str, tried: Try) -> Wait | None:
+def backing_off(
+    seen: HostSnapshot, name: str, tried: Try, *, soonest: timedelta | None = None, ceiling: timedelta = CEILING
+) -> Wait | None:
     """The wait until the next try, if it is not due yet. A clock that was set back never lengthens it."""
     base = seen.config.retry_interval or timedelta(minutes=1)
-    again = min(tried.last, seen.now) + pause_after(tried.count, base=base, seed=f"{seen.machine_id}/{name}")
+    base = base if soonest is None else min(base, soonest)
+    seed = f"{seen.machine_id}/{name}"
+    again = min(tried.last, seen.now) + pause_after(tried.count, base=base, seed=seed, ceiling=ceiling)
     message = f"{name} failed, next try later: {tried.message}"
     return Wait(reason=tried.reason, message=message, until=again) if seen.now < again else None
 
@@ -51,8 +58,11 @@ def returned(case: Case, message: str) -> Step | None:
 
 
 def resting(seen: HostSnapshot, step: Step | None) -> Step | None:
-    """A release is asked for ever, with pauses: a slot that is not given back stops others."""
+    """A release is asked for ever, with short pauses: a slot that is not given back stops others.
+
+    After the reboot of a cluster's only control plane the lock server comes up seconds after the node is proven.
+    """
     tried = seen.facts.tries.get("release")
     if step is None or tried is None:
         return step
-    return backing_off(seen, "release", tried) or step
+    return backing_off(seen, "release", tried, soonest=RELEASE_SOONEST, ceiling=RELEASE_CEILING) or step

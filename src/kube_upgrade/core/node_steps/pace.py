@@ -8,10 +8,10 @@ from kube_upgrade.core.backoff import pause
 CEILING = timedelta(minutes=30)
 
 
-def pause_after(failures: int, *, base: timedelta, seed: str) -> timedelta:
-    """The pause after this many failures in a row; `base` is the shortest whole one, the ceiling half an hour."""
+def pause_after(failures: int, *, base: timedelta, seed: str, ceiling: timedelta = CEILING) -> timedelta:
+    """The pause after this many failures in a row; `base` is the shortest whole one."""
     first = 2 * base.total_seconds()  # dice halve a pause at most
-    most = max(first, CEILING.total_seconds())
+    most = max(first, ceiling.total_seconds())
     return timedelta(seconds=pause(failures, first=first, most=most, dice=dice(f"{seed}/{failures}")))
 
 

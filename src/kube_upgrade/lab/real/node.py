@@ -44,6 +44,8 @@ class Site:
         """Folders of this machine that a node needs at the same place: Python, our programs, the images."""
         package = Path(kube_upgrade.__file__).parent.parent
         wanted = [Path(sys.base_prefix), Path(sys.prefix), package, self.store, self.tags.parent]
+        if built := services.built_daemon():
+            wanted.append(built.parent)
         below_usr = Path("/usr")
         outside = {path.resolve() for path in wanted if not path.resolve().is_relative_to(below_usr)}
         nested = {path for path in outside if any(other != path and path.is_relative_to(other) for other in outside)}

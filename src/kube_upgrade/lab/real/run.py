@@ -10,7 +10,7 @@ from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.lab.cluster import LabFailed
 from kube_upgrade.lab.judge import judge
 from kube_upgrade.lab.progress import Progress
-from kube_upgrade.lab.real import capabilities, network, tools, workload
+from kube_upgrade.lab.real import capabilities, network, services, tools, workload
 from kube_upgrade.lab.real.binaries import find_or_make
 from kube_upgrade.lab.real.cluster import RealCluster, Wanted
 from kube_upgrade.lab.real.content import Content
@@ -80,6 +80,7 @@ def _set_up(cluster: RealCluster, scenario: Scenario, show: Show) -> None:
     cluster.kubectl("apply", "--filename=-", input="\n---\n".join(map(json.dumps, workload.objects())))
     cluster.deployed()
     cluster.kubectl("rollout", "status", f"deployment/{workload.NAME}", "--timeout=120s", timeout=130)
+    show.say(f"upgraded: {services.built_daemon() or 'this very source'}")
     scenario.prepare(cluster)
     show.say("nodes, programs and workload are up")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from kube_upgrade.lab import data
 from kube_upgrade.lab.real.spec import Service
 from kube_upgrade.lab.real.tools import CNI_FOLDERS
 
@@ -21,11 +22,18 @@ KUBELET = (
 )
 
 
+def built_daemon() -> Path | None:
+    """The self-contained `upgraded` where `make binary` has built it in this checkout."""
+    built = data.folder("deploy").parent / "dist" / "upgraded" / "upgraded"
+    return built if built.is_file() else None
+
+
 def all_services(store: Path, tags: Path) -> tuple[Service, ...]:
-    """In the order of their start."""
+    """In the order of their start. `upgraded` is the self-contained one, else this very source."""
     python = (sys.executable, "-I", "-m")
+    built = built_daemon()
     registry = (*python, "kube_upgrade.lab.real.registry", str(store), str(tags), str(REGISTRY_PORT))
-    daemon = (*python, "kube_upgrade.upgraded", "--config", UPGRADED)
+    daemon = (*([str(built)] if built else [*python, "kube_upgrade.upgraded"]), "--config", UPGRADED)
     return (
         Service(name="registry", argv=registry),
         Service(name="containerd", argv=("/usr/local/bin/containerd",)),

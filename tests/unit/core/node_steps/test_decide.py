@@ -182,6 +182,16 @@ class TestLock:
         streak = Streak(since=NOW, last=later.now)
         assert isinstance(decide(replace(later, streak=streak)), ReleaseLock)
 
+    @pytest.mark.parametrize(("failures", "seconds"), [(1, 4), (50, 60)])
+    def test_a_lock_server_that_comes_back_is_not_kept_waiting(self, failures: int, seconds: float) -> None:
+        """It may have been rebooted with this very node; whatever retryInterval says, a slot stops others."""
+        tried = {"release": Try(count=failures, last=NOW, reason="unreachable", message="no answer")}
+        view = rebooted(node=a_node(kubelet=NEW, report=COMPLETED))
+        step = decide(replace(view, facts=replace(view.facts, tries=tried)))
+        assert isinstance(step, Wait)
+        assert step.until is not None
+        assert timedelta(0) < step.until - NOW <= timedelta(seconds=seconds)
+
 
 class TestPods:
     def test_other_peoples_pods_are_waited_for(self) -> None:
