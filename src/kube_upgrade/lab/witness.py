@@ -106,14 +106,18 @@ class Witness:
                 await self._stream(kind)
                 pause = _PAUSE_SECONDS
             except Gone as gone:
-                self.gaps.append(f"{kind.path}: {gone}")
-                kind.position = ""
+                await self._lost(kind, gone)
             except (KubeError, msgspec.MsgspecError) as error:
                 if isinstance(error, msgspec.MsgspecError):
                     self.gaps.append(f"{kind.path}: an event that cannot be read: {error}")
                     kind.position = ""
                 pause = min(_LONGEST_PAUSE, pause * 2)
             await asyncio.sleep(pause)
+
+    async def _lost(self, kind: Watched, gone: Gone) -> None:
+        """What came after `kind.position` is not told any more: begin anew, with a gap."""
+        self.gaps.append(f"{kind.path}: {gone}")
+        kind.position = ""
 
     async def _stream(self, kind: Watched) -> None:
         if not kind.position:

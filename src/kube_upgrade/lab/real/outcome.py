@@ -23,11 +23,14 @@ class RealOutcome:
     outages: str = ""  # the table
     out: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # the same: from and for, in seconds
     notes: tuple[str, ...] = ()
+    filled: int = 0  # revisions that no watch brought
 
     @property
     def result(self) -> str:
-        """In a word."""
-        return "failed" if self.failure else "complete"
+        """In a word. What nobody saw proves nothing."""
+        if self.failure:
+            return "failed"
+        return "unproven" if self.verdict is not None and self.verdict.gaps else "complete"
 
 
 def text(outcome: RealOutcome) -> str:
@@ -46,7 +49,8 @@ def _closing(outcome: RealOutcome) -> Iterator[str]:
         for group, worst in sorted(outcome.verdict.worst_unavailable.items()):
             yield f"most nodes of {group} out of service at once: {worst}"
         for gap in outcome.verdict.gaps:
-            yield f"the API server had started anew, and its history with it: {gap}"
+            yield f"history that nobody saw: {gap}"
+        yield f"{outcome.filled} revisions were read from etcd one by one, after restarts of the API server"
     if outcome.failure:
         yield outcome.failure
     yield f"{outcome.result}: {outcome.scenario}, up in {outcome.up:.0f} s, played in {outcome.upgrade:.0f} s"

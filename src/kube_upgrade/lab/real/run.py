@@ -115,6 +115,7 @@ async def _upgrade(wishes: Wishes, cluster: RealCluster, up: float) -> RealOutco
         outages=probe.table(),
         out=probe.seconds(),
         notes=tuple(course.notes),
+        filled=witness.filled,
     )
 
 
