@@ -36,7 +36,7 @@ e2e-all: setup ## The same with every scenario (an hour and more)
 bench: setup binaries ## Measure speed and memory; options: make bench ARGS='--nodes 1000'
 	$(BIN)/python -m bench $(ARGS)
 
-campaign: setup ## Many more examples under a printed seed (SIZE=full or sampled)
+campaign: setup binaries ## Many more examples under a printed seed (SIZE=full or sampled)
 	$(BIN)/python tools/campaign.py $(SIZE)
 
 lab: setup binaries ## Upgrade a cluster on this machine; options: make lab ARGS='--workers 5'

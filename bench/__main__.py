@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import decide, handover, heartbeat, rollout, table
+from bench import decide, handover, heartbeat, locks, rollout, table
 from bench.fleet import names
 from kube_upgrade.lab.binaries import find_or_make
 from kube_upgrade.lab.control_plane import ControlPlane
@@ -22,10 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--rounds", type=int, default=5, help="pairs of bound and rollout")
+    parser.add_argument("--only", choices=("fleetlock",), help="this bench alone")
     parser.add_argument("--keep-page", action="store_true", help="leave docs/benchmarks.md as it is")
     given = parser.parse_args()
     rows = []
-    for row in measure(given.nodes, given.rounds):
+    for row in measure(given.nodes, given.rounds, given.only):
         print(json.dumps(row), flush=True)
         rows.append(row)
     OUT.parent.mkdir(exist_ok=True)
@@ -34,25 +35,32 @@ def main() -> None:
         table.write(rows)
 
 
-def measure(sizes: list[int], rounds: int) -> Iterator[Row]:
+def measure(sizes: list[int], rounds: int, only: str | None) -> Iterator[Row]:
     """A fresh control plane for each size."""
     binaries = find_or_make()
+    yield from locks.measure()
     for count in sizes:
         print(f"{count} nodes", file=sys.stderr)
-        yield decide.measure(count)
+        if not only:
+            yield decide.measure(count)
         with Run.open("bench") as run:
             plane = ControlPlane.start(run, binaries)
             try:
-                yield from asyncio.run(on(plane, count, rounds))
+                yield from asyncio.run(on(plane, count, rounds, only))
             finally:
                 plane.stop()
 
 
-async def on(plane: ControlPlane, count: int, rounds: int) -> list[Row]:
+async def on(plane: ControlPlane, count: int, rounds: int, only: str | None) -> list[Row]:
     """All benches that need the API server."""
     workers = names(count)
     await rollout.prepare(plane, workers)
+    async with rollout.bare(plane) as api:
+        held = await locks.measure_kubernetes(plane, count, api)
+    if only:
+        return [held]
     return [
+        held,
         await rollout.measure(plane, workers, rounds=rounds),
         await handover.measure(plane, workers),
         await heartbeat.measure(plane, workers),

@@ -15,15 +15,15 @@ HIDDEN = ("bench",)
 
 
 def write(rows: Iterable[dict[str, object]]) -> None:
-    """Replace what stands below the mark."""
-    head = PAGE.read_text().partition(MARK)[0]
-    parts = [head + MARK, "", _machine(), ""]
+    """Replace the sections of these benches below the mark; a bench that was not run keeps its own."""
+    head, _, below = PAGE.read_text().partition(MARK)
+    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in below.split("\n## ")[1:]}
     by_bench: dict[str, list[dict[str, object]]] = {}
     for row in rows:
         by_bench.setdefault(str(row["bench"]), []).append(row)
     for name, found in by_bench.items():
-        parts += [f"## {name}", "", *_table(found), ""]
-    PAGE.write_text("\n".join(parts))
+        sections[name] = "\n".join([_machine(), "", *_table(found)])
+    PAGE.write_text("\n\n".join([head + MARK, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n")
 
 
 def _table(rows: list[dict[str, object]]) -> list[str]:

@@ -7,6 +7,7 @@ waiting requests cost one try per free slot and not a hundred.
 import asyncio
 from bisect import insort
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NoReturn
@@ -91,24 +92,24 @@ class Queue:
             outcome = await self._answer_within(waiter, seconds)
         except asyncio.CancelledError:
             self._leave(waiter)
+            self.wake()
             raise
         else:
             if not outcome.verdict.holds and replica:
                 self._kept[wish.id] = _Kept(place=waiter.place, until=_now() + LINGER_SECONDS)
+                self.wake()
             return outcome
         finally:
             waiter.answer.cancel()
             self._waiters.remove(waiter)
-            self.wake()
 
     async def run(self) -> NoReturn:
         """Serve the queue until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(self._pause()):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            if not self._news.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._news.wait()
             self._news.clear()
             while self._unclaimed:
                 await self.give_back(self._unclaimed.pop())

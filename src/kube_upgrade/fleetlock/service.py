@@ -150,31 +150,34 @@ class LockService:
 
     async def _steady_state(self, request: Request) -> Answer:
         """Uncordon, then release: a slot is not free while its node is out of service."""
-        group = await self._store.read(request.group)
-        holder = group.holder(request.id)
+        if self._cluster is None:
+            holder = await self._store.release(request.group, request.id)
+            if holder is not None and holder.node:
+                _log.warning("released without uncordoning: this server knows no cluster", node=holder.node)
+        else:
+            holder = (await self._store.read(request.group)).holder(request.id)
+            if holder is not None:
+                await self._uncordon(self._cluster, request, holder)
+                await self._store.release(request.group, request.id, holder.since)
         if holder is None:
             known = request.group in self._queues
             return Answer(kind=Kind.SUCCESS, value="no slot was held") if known else _unknown(request)
-        if holder.node:
-            await self._uncordon(request, holder)
-        await self._store.release(request.group, request.id, holder.since)
         for queue in self._queues.values():
             queue.wake()
         return Answer(kind=Kind.SUCCESS, value="slot released")
 
-    async def _uncordon(self, request: Request, holder: Holder) -> None:
-        if self._cluster is None:
-            _log.warning("released without uncordoning: this server knows no cluster", node=holder.node)
+    async def _uncordon(self, cluster: Cluster, request: Request, holder: Holder) -> None:
+        if not holder.node:
             return
-        self._cluster.drainer.stop(holder.node)
+        cluster.drainer.stop(holder.node)
 
         def ours(mark: DrainMark) -> bool:
             return (mark.group, mark.id) == (request.group, request.id)
 
-        if await restore(self._cluster.api, holder.node, ours):
+        if await restore(cluster.api, holder.node, ours):
             _log.info("back in service", node=holder.node, group=request.group)
             note = f"group {request.group}: back in service, slot released"
-            self._cluster.announcer.announce(about(holder.node, Told.RELEASED, note))
+            cluster.announcer.announce(about(holder.node, Told.RELEASED, note))
 
     async def _is_reserved(self, mark: DrainMark) -> bool:
         return reserved(await self._store.read(mark.group), mark)
