@@ -1,152 +1,41 @@
-"""The lock server on the real API server with the real disruption controller.
-
-No kubelet runs: the test ends a pod that is being deleted, as a kubelet would, and makes pods and nodes Ready.
-"""
+"""The lock server on the real API server with the real disruption controller."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from kube_upgrade.core.fleetlock.identity import fleetlock_id
-from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused
+from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.client import KubeApi
-from kube_upgrade.kube.clock import stop
-from kube_upgrade.kube.cordon import read_node
 from kube_upgrade.kube.errors import NotFound
 from kube_upgrade.kube.wire.list import Page
 from kube_upgrade.kube.wire.node import DRAIN, NodeObject, to_node
 from kube_upgrade.lab.control_plane import ControlPlane
-from kube_upgrade.model.node import Node
-from support.lock_process import a_process
+from support.drain_site import (
+    SECONDS,
+    Site,
+    a_drain_site,
+    a_pdb,
+    budget_counted,
+    granted,
+    has_pods,
+    is_in_service,
+    is_terminating,
+    until,
+)
 
 pytestmark = pytest.mark.cluster
-
-SECONDS = 20.0  # far more than anything here takes; a deadline, not a measurement
-GROUPS = ("control-plane", "workers", "others")
-
-
-@dataclass
-class Site:
-    """One test's own nodes, pods and servers on the shared control plane."""
-
-    api: KubeApi
-    namespace: str
-    kubeconfig: Path
-    folder: Path
-    ends_pods: bool = True
-    nodes: list[str] = field(default_factory=list)
-    machine_ids: dict[str, str] = field(default_factory=dict)
-
-    async def node(self, name: str, *, control_plane: bool = False, taint: bool = False, ready: bool = True) -> str:
-        """A Node of this name with a suffix of its own; returns its full name."""
-        name = f"{name}-{self.namespace}"
-        self.machine_ids[name] = secrets.token_hex(16)
-        key = "node-role.kubernetes.io/control-plane"
-        labels = {"name": name} | ({key: ""} if control_plane else {})
-        taints = [{"key": key, "effect": "NoSchedule"}] if taint else []
-        body = {"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}}
-        await self.api.create(paths.NODES, {"apiVersion": "v1", "kind": "Node", **body}, msgspec.Raw)
-        self.nodes.append(name)
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        condition = {"type": "Ready", "status": str(ready), "lastHeartbeatTime": moment, "lastTransitionTime": moment}
-        info = {"machineID": self.machine_ids[name]}
-        room = {"pods": "110", "cpu": "8", "memory": "8Gi"}
-        status = {
-            "conditions": [condition | {"reason": "Test"}],
-            "nodeInfo": info,
-            "capacity": room,
-            "allocatable": room,
-        }
-        await self.api.patch(paths.node_status(name), {"status": status}, msgspec.Raw)
-        return name
-
-    async def pod(self, name: str, node: str, **spec: object) -> None:
-        """A running, Ready pod of app `web` on this node; bare, since nothing shall come in its place."""
-        meta = {"name": name, "labels": {"app": "web"}}
-        body = {"containers": [{"name": "c", "image": "x"}], "nodeName": node, "terminationGracePeriodSeconds": 1}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body | spec}
-        await self.api.create(paths.pods(self.namespace), pod, msgspec.Raw)
-        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        await self.api.patch(paths.pod_status(self.namespace, name), {"status": ready}, msgspec.Raw)
-
-    async def pods(self, node: str) -> list[dict[str, Any]]:
-        """The node's pods as they are."""
-        page = await self.api.get(paths.pods(self.namespace), Page, {"fieldSelector": f"spec.nodeName={node}"})
-        return [msgspec.json.decode(raw) for raw in page.items]
-
-    async def kubelets(self) -> None:
-        """End pods that are being deleted, until cancelled."""
-        while True:
-            for node in self.nodes if self.ends_pods else []:
-                for pod in await self.pods(node):
-                    if "deletionTimestamp" in pod["metadata"]:
-                        await self.end(pod["metadata"]["name"])
-            await asyncio.sleep(0.05)
-
-    async def end(self, pod: str) -> None:
-        """What a kubelet does when the last container has stopped."""
-        with suppress(NotFound):
-            await self.api.delete(paths.pod(self.namespace, pod), {"gracePeriodSeconds": 0})
-
-    @asynccontextmanager
-    async def server(self, hold: float = 5.0, slots: int = 1, **group: object) -> AsyncIterator[str]:
-        """One replica as a process of its own; leaving kills it without a goodbye. Yields its URL."""
-        config = {
-            "kubernetes": {"kubeconfig": str(self.kubeconfig)},
-            "namespace": self.namespace,
-            "holdSeconds": hold,
-            "nodeGoneSeconds": 1,
-            "groups": {name: {"slots": slots} | group for name in GROUPS},
-        }
-        async with a_process(self.folder, config) as url:
-            yield url
-
-    def client(self, url: str, node: str, group: str = "workers") -> FleetLock:
-        """The FleetLock client of a node."""
-        return FleetLock(url, group, fleetlock_id(self.machine_ids[node]))
-
-    async def see(self, node: str) -> Node:
-        """The node as it is."""
-        return await read_node(self.api, node)
-
-
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    """Return when it is true; TimeoutError after SECONDS."""
-    async with asyncio.timeout(SECONDS):
-        while not await true():  # noqa: ASYNC110 - the state is in another process
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
 async def site(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    kubeconfig = control_plane.admin_kubeconfig
-    async with KubeApi.connect(kubeconfig, user_agent="test") as api:
-        site = Site(api=api, namespace=namespace, kubeconfig=kubeconfig, folder=tmp_path)
-        kubelets = asyncio.create_task(site.kubelets())
-        try:
-            yield site
-        finally:
-            await stop(kubelets)
-            for node in site.nodes:
-                for pod in await site.pods(node):
-                    await site.end(pod["metadata"]["name"])
-                with suppress(NotFound):
-                    await api.delete(paths.node(node))
-
-
-def a_pdb(least: int) -> dict[str, object]:
-    """At least this many pods of app `web` stay."""
-    spec = {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}}
-    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec}
+    async with a_drain_site(control_plane.admin_kubeconfig, namespace, tmp_path) as site:
+        yield site
 
 
 async def test_the_grant_comes_when_the_pods_are_gone_and_the_release_uncordons(site: Site) -> None:
@@ -171,12 +60,6 @@ async def test_the_grant_comes_when_the_pods_are_gone_and_the_release_uncordons(
     node = await site.see(one)
     assert not node.unschedulable
     assert node.drain is None
-
-
-async def is_terminating(site: Site, node: str) -> bool:
-    """True where every pod of the node is being deleted, and there is one."""
-    pods = await site.pods(node)
-    return bool(pods) and all("deletionTimestamp" in pod["metadata"] for pod in pods)
 
 
 async def test_without_a_grant_in_time_the_answer_says_what_is_left(site: Site) -> None:
@@ -210,11 +93,6 @@ async def test_daemonset_mirror_and_finished_pods_do_not_keep_the_grant(site: Si
     assert sorted(pod["metadata"]["name"][:4] for pod in await site.pods(one)) == ["cni-", "job-"]
 
 
-async def has_pods(site: Site, node: str, count: int) -> bool:
-    """True where so many pods are bound to the node."""
-    return len(await site.pods(node)) == count
-
-
 async def test_a_disruption_budget_holds_the_grant_back_and_is_named_until_it_is_gone(site: Site) -> None:
     one, _ = await site.node("w1"), await site.node("w2")
     await site.pod("web-1", one)
@@ -229,22 +107,6 @@ async def test_a_disruption_budget_holds_the_grant_back_and_is_named_until_it_is
 
         await site.api.delete(f"{paths.pdbs(site.namespace)}/web")
         assert isinstance(await granted(lock), Granted)
-
-
-async def budget_counted(site: Site) -> bool:
-    """True where the disruption controller has seen the healthy pod."""
-    found = await site.api.get(f"{paths.pdbs(site.namespace)}/web", dict[str, Any])
-    return bool(found.get("status", {}).get("currentHealthy") == 1)
-
-
-async def granted(lock: FleetLock) -> Granted:
-    """Ask as a daemon does, until granted."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            answer = await lock.pre_reboot()
-            if isinstance(answer, Granted):
-                return answer
-            await asyncio.sleep(0.05)
 
 
 async def test_an_earlier_cordon_stays(site: Site) -> None:
@@ -366,12 +228,6 @@ async def test_a_cordon_whose_slot_is_gone_is_undone(site: Site) -> None:
         await until(lambda: is_in_service(site, one))
 
 
-async def is_in_service(site: Site, node: str) -> bool:
-    """True where the node is neither cordoned nor marked."""
-    seen = await site.see(node)
-    return not seen.unschedulable and seen.drain is None
-
-
 async def test_a_machine_outside_the_cluster_is_granted_without_a_drain(site: Site) -> None:
     site.machine_ids["zincati"] = secrets.token_hex(16)
     async with site.server() as url, site.client(url, "zincati") as lock:
@@ -439,3 +295,81 @@ async def test_metrics_and_annotation_are_what_the_reference_says(site: Site) ->
     note = msgspec.json.decode(raw["metadata"]["annotations"][DRAIN])
     assert set(note) == {"group", "id", "since", "cordonedBefore", "drained"}
     assert lease["spec"]["holderIdentity"] == one
+
+
+async def test_killed_in_every_phase_of_a_drain_the_next_server_finishes_it(site: Site) -> None:
+    """kill -9 with the slot held, the node cordoned, a pod evicted, the node granted, and while it is released."""
+    site.ends_pods = False
+    one, two = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+
+    async def cordoned() -> bool:
+        return (await site.see(one)).unschedulable
+
+    async def terminating() -> bool:
+        return await is_terminating(site, one)
+
+    async def drained() -> bool:
+        mark = (await site.see(one)).drain
+        return mark is not None and mark.drained
+
+    async def slot_held() -> bool:
+        with suppress(NotFound):
+            lease = await site.api.get(paths.lease(site.namespace, "fleetlock-group-workers"), dict[str, Any])
+            return bool(lease["spec"].get("holderIdentity"))
+        return False
+
+    async with AsyncExitStack() as stack:
+        alive = await stack.enter_async_context(site.server(hold=1.0))
+        for phase in (slot_held, cordoned, terminating, drained):
+            if phase is drained:
+                site.ends_pods = True
+            async with site.server(hold=SECONDS) as dying, site.client(dying, one) as lock:
+                asking = asyncio.create_task(lock.pre_reboot())
+                await until(phase)
+            await asking  # the connection broke, or it was granted in time
+        async with site.client(alive, one) as lock, site.client(alive, two) as other:
+            await granted(lock)
+            assert await cordoned()
+            assert await site.pods(one) == []
+            async with site.server() as dying, site.client(dying, one) as releasing:
+                release = asyncio.create_task(releasing.steady_state())
+                await asyncio.sleep(0.01)
+            await release
+            assert isinstance(await lock.steady_state(), Granted)
+            assert not await cordoned()
+            await granted(other)
+
+
+async def test_a_drain_that_is_given_up_puts_the_node_back_and_says_so(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    await site.api.create(paths.pdbs(site.namespace), a_pdb(1), msgspec.Raw)
+    await until(lambda: budget_counted(site))
+    deadline = {"deadlineMinutes": 0.03, "onDeadline": "giveUp"}
+    async with site.server(hold=SECONDS, drain=deadline) as url, site.client(url, one) as lock:
+        answer = await lock.pre_reboot()
+        assert isinstance(answer, Refused)
+        assert (answer.status, answer.kind) == (503, "drain_gave_up")
+        assert await is_in_service(site, one)
+        assert len(await site.pods(one)) == 1
+        await until(lambda: said(site, one, "DrainGaveUp", "web-1"))
+
+
+async def test_at_its_deadline_a_drain_deletes_past_the_budget_where_the_group_wants_that(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("web-1", one)
+    await site.api.create(paths.pdbs(site.namespace), a_pdb(1), msgspec.Raw)
+    await until(lambda: budget_counted(site))
+    deadline = {"deadlineMinutes": 0.03, "onDeadline": "delete"}
+    async with site.server(hold=SECONDS, drain=deadline) as url, site.client(url, one) as lock:
+        assert isinstance(await lock.pre_reboot(), Granted)
+        assert await site.pods(one) == []
+        await until(lambda: said(site, one, "PodsDeleted", "web-1"))
+
+
+async def said(site: Site, node: str, reason: str, word: str) -> bool:
+    """True where there is such an Event about the node."""
+    page = await site.api.get("/apis/events.k8s.io/v1/namespaces/default/events", Page)
+    events = [msgspec.json.decode(raw) for raw in page.items]
+    return any(e["reason"] == reason and e["regarding"]["name"] == node and word in e["note"] for e in events)

@@ -1,5 +1,7 @@
 """`fleetlock check-config`, and what a bad file does to a start."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,11 @@ def test_a_file_that_cannot_be_used_ends_with_2_and_a_sentence(
 
     assert ended.value.code == 2
     assert "fleetlock: storage.type: 'valkey' is not supported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("heavy", ["sqlalchemy", "lightkube", "httpx2"])
+def test_what_only_one_store_or_a_cluster_needs_is_not_loaded_for_the_others(heavy: str) -> None:
+    """28 MiB and 30 MiB."""
+    code = f"import sys, kube_upgrade.fleetlock.main; sys.exit({heavy!r} in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
