@@ -24,7 +24,11 @@ ROLLOUTS = (
     "tests/properties/test_two_leaders.py",
     "tests/properties/test_real_leaders.py",
 )
-OTHERS = ("tests/properties/test_node_steps.py", "tests/properties/test_lock_store.py")
+OTHERS = (
+    "tests/properties/test_node_steps.py",
+    "tests/properties/test_failure_matrix.py",
+    "tests/properties/test_lock_store.py",
+)
 LOCKS = (
     "tests/properties/test_stores_machine.py",
     "tests/integration/test_over_grants.py",

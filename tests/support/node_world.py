@@ -6,16 +6,18 @@ AssertionErrors, raised where they are broken.
 """
 
 import asyncio
+import errno
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, cast
 
 from kube_upgrade.core.node_steps.verify import STATIC_PODS, look
 from kube_upgrade.fleetlock_client import Granted, Refused
-from kube_upgrade.host.drivers import KubeadmError, OsError
+from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.registry_errors import RegistryError, RegistryProblem
 from kube_upgrade.host.runner import Completed
 from kube_upgrade.host.trust import TrustError, TrustProblem
@@ -30,7 +32,7 @@ from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.os import Deployment, ImageReference, OsProblem, OsStatus, Staged, StageOutcome
 from kube_upgrade.model.pod import Pod
 from kube_upgrade.model.version import KubeVersion
-from kube_upgrade.upgraded.act import Actor, Ports
+from kube_upgrade.upgraded.act import Actor, Lock, Ports
 from kube_upgrade.upgraded.loop import Loop
 from support.builders import NEW, NOW, OLD
 
@@ -59,6 +61,7 @@ class Faults:
     unsigned: int = 0
     stage: int = 0
     kubeadm: int = 0
+    kubeadm_without_effect: int = 0  # it says 0 and changes nothing
     cut_in_kubeadm: int = 0  # the power goes while kubeadm runs
     finalize: int = 0
     finalize_hangs: int = 0  # it is ended after its time; the reboot that it asked for comes, or not (no_reboot)
@@ -94,6 +97,7 @@ class World:
     )
     cluster_version: KubeVersion = OLD
     allow_no_lock: bool = False
+    meddler: "Meddler | None" = None
     os_only: bool = False  # nothing is ordered but what `order` says later; the running tag gets new images
 
     def __post_init__(self) -> None:
@@ -106,6 +110,10 @@ class World:
         self.static = OLD  # version of the static pods and their files
         self.kubelet_at: datetime = NOW  # from then on it reports this boot
         self.pods = [a_pod("web"), a_pod("daemon", owner=("DaemonSet", "net"))]
+        self.began = self.now
+        self.target = NEW
+        self.full_for = 0  # so many writes of facts still find the disk full
+        self.was_held = False
         self.holder = ""  # group whose slot we hold
         self.touched = ""  # the version that kubeadm, or "os" where only a reboot, was begun for under this lock
         self.reboot_at: datetime | None = None
@@ -128,13 +136,13 @@ class World:
         self.streak: Streak | None = None
         self.state = MemoryState(self)
         ports = Ports(
-            os=MemoryOs(self),
-            kubeadm=lambda path: MemoryKubeadm(self, Path(path)),
-            resolve=self.resolve,
-            verify=self.verify,
-            lock=lambda url, group: MemoryLock(self, group),
+            os=cast("OsDriver", Through(self, MemoryOs(self))),
+            kubeadm=lambda path: cast("KubeadmDriver", Through(self, MemoryKubeadm(self, Path(path)))),
+            resolve=lambda reference: self.through("resolve", lambda: self.resolve(reference)),
+            verify=lambda reference, digest: self.through("verify", lambda: self.verify(reference, digest)),
+            lock=lambda url, group: cast("Lock", Through(self, MemoryLock(self, group))),
             images_config=self.images_config,
-            etcd_snapshot=self.etcd_snapshot,
+            etcd_snapshot=lambda: self.through("etcd", self.etcd_snapshot),
             clock=lambda: self.now,
         )
         self.loop = Loop(
@@ -146,6 +154,9 @@ class World:
         """One turn of the loop, and the time that passes until the next one."""
         try:
             sleep = drive(self.loop.turn())
+        except OSError as error:  # as Loop.run
+            self.log.append(f"{self.clock_text}  ! {error}")
+            sleep = 5.0
         except Crash:
             self.crashes += 1
             self.log.append(f"{self.clock_text}  † the daemon dies")
@@ -186,12 +197,13 @@ class World:
             job.code = 1
             self.log.append(f"{self.clock_text}  → kubeadm upgrade {job.role} fails")
             return
-        if job.role is KubeadmRole.APPLY and self.now >= job.began + 15 * SECOND:
+        if job.role is KubeadmRole.APPLY and not job.idle and self.now >= job.began + 15 * SECOND:
             self.cluster_version = job.version
         if self.now < job.began + 30 * SECOND:
             return
         job.code = 0
-        self.static = job.version if self.control_plane else self.static
+        if self.control_plane and not job.idle:
+            self.static = job.version
         self.log.append(f"{self.clock_text}  → kubeadm upgrade {job.role} to {job.version}")
         if self.faults.pods_return:
             self.faults.pods_return = False
@@ -260,8 +272,19 @@ class World:
         self.write(order=order, report=replace(self.node.report, status=NodeStatus.PENDING))
         self.log.append(f"{self.clock_text}  ordered: {version}, kubeadm {role or 'not said'}")
 
+    async def through(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Each call from outside, by the step that it is of: here a meddler may let it go wrong."""
+        return await (self.meddler.through(step, call) if self.meddler else call())
+
     async def report(self, node: Node, wanted: Report) -> None:
         """As Cluster.report."""
+        completes = wanted.status is NodeStatus.COMPLETED and self.node.report.status is not NodeStatus.COMPLETED
+        if completes:
+            await self.through("report", lambda: self._report(node, wanted))
+        else:
+            await self._report(node, wanted)
+
+    async def _report(self, node: Node, wanted: Report) -> None:
         if wanted == self.node.report:
             return
         self.burn()
@@ -423,6 +446,36 @@ def drive(call: Awaitable[T]) -> T:
     raise AssertionError("it waits for something real")
 
 
+class Meddler(Protocol):
+    """Lets calls go wrong; see support.failure_matrix."""
+
+    async def through(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The call, or what becomes of it."""
+
+
+STEP_OF = MappingProxyType(
+    {
+        "stage": "stage", "finalize": "reboot", "lock_finalization": "lock image", "cleanup_pending": "clean up",
+        "images_pull": "images", "upgrade_apply": "kubeadm", "upgrade_node": "kubeadm", "pre_reboot": "lock",
+        "steady_state": "release",
+    }
+)  # fmt: skip
+
+
+class Through:
+    """A port whose calls go through the world."""
+
+    def __init__(self, world: World, port: object) -> None:
+        self._world = world
+        self._port = port
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._port, name)
+        if name not in STEP_OF:
+            return call
+        return lambda *given, **named: self._world.through(STEP_OF[name], lambda: call(*given, **named))
+
+
 class MemoryState:
     """StateFile in memory: a crash may come before or after the write, never in it."""
 
@@ -433,6 +486,9 @@ class MemoryState:
     def save(self, facts: Facts) -> None:
         """To the disk."""
         self._world.burn()
+        if self._world.full_for > 0:
+            self._world.full_for -= 1
+            raise OSError(errno.ENOSPC, "no space left on device")
         self._world.saved = self.facts = facts
         self._world.burn()
 
@@ -516,6 +572,7 @@ class MemoryJob:
     role: KubeadmRole
     began: datetime
     fails: bool
+    idle: bool = False
     code: int | None = None
 
     @property
@@ -574,7 +631,9 @@ class MemoryKubeadm:
         world.burn()
         fails = world.faults.kubeadm > 0
         world.faults.kubeadm -= fails
-        world.job = MemoryJob(key=key, version=version, role=role, began=world.now, fails=fails)
+        idle = world.faults.kubeadm_without_effect > 0
+        world.faults.kubeadm_without_effect -= idle
+        world.job = MemoryJob(key=key, version=version, role=role, began=world.now, fails=fails, idle=idle)
         world.burn()
         return await self.upgrade_end()
 
@@ -599,7 +658,7 @@ class MemoryLock:
             assert world.disk.staged is not None, "asked for the lock with nothing staged"
             assert not (world.os_only and world.os_held), "an OS update took the lock although it may not"
             world.log.append(f"{world.clock_text}  → lock granted, node drained")
-        world.holder = self._group
+        world.holder, world.was_held = self._group, True
         if world.faults.drains and not world.faults.no_other_node:
             world.pods = [pod for pod in world.pods if pod.owner is not None]
         world.burn()

@@ -35,6 +35,7 @@ class Why(StrEnum):
     KUBELET_NOT_LOCAL = "KubeletNotLocal"
     NOT_PROVEN = "NotProven"
     NO_REBOOT = "NoReboot"
+    NO_EFFECT = "NoEffect"  # a command said yes and changed nothing
     TOO_MANY_TRIES = "TooManyTries"  # never on its own: the last cause is named instead where there is one
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from kube_upgrade.core.node_steps.goal import choose, facts_of
+from kube_upgrade.core.node_steps.kubeadm import WITHOUT_EFFECT
 from kube_upgrade.core.node_steps.pace import spread
 from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
@@ -254,6 +255,10 @@ class Actor:
 
     async def _kubeadm(self, step: RunKubeadm, facts: Facts) -> None:
         run = KubeadmRun(version=step.version, role=step.role, started=self._ports.clock())
+        before = facts.kubeadm
+        if before is not None and before.version == step.version and before.succeeded:
+            message = "kubeadm ended with 0, but the static pod files are not at its version"
+            facts = facts.failed(WITHOUT_EFFECT, run.started, Why.NO_EFFECT, message)
         self._state.save(replace(_touched(facts), kubeadm=run))
         driver = self._ports.kubeadm(step.kubeadm)
         call = driver.upgrade_apply if step.role is KubeadmRole.APPLY else driver.upgrade_node

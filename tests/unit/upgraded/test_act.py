@@ -166,6 +166,13 @@ class TestKubeadm:
         assert outside.memory.facts.lock == GRANTED
         assert outside.memory.facts.tries["kubeadm"].reason == kind
 
+    async def test_a_run_after_one_that_ended_well_is_counted(self) -> None:
+        """The one before had no effect, else nobody would ask for another."""
+        outside = Outside()
+        await outside.actor(facts(lock=GRANTED, kubeadm=RAN)).act(RUN, upgraded())
+        assert outside.memory.facts.tries["kubeadm-effect"].count == 1
+        assert outside.memory.facts.tries["kubeadm-effect"].reason == "NoEffect"
+
     async def test_one_that_failed_keeps_its_code_and_the_lock(self) -> None:
         outside = Outside(kubeadm=KubeadmError(KubeadmProblem.PREFLIGHT, "CreateJob", 1))
         await outside.actor(facts(lock=GRANTED)).act(RUN, held())

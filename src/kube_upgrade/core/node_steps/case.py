@@ -69,14 +69,14 @@ class Case:
     def kubeadm_done(self) -> bool:
         """True where kubeadm has nothing (more) to do here.
 
-        It ended with 0 for this version, or it was never started for it and the node is there already: image, kubelet
-        and, on a control plane, every static pod file.
+        It ended with 0 for this version and every static pod file is there; or it was never started for it and the
+        node is there already: image, kubelet and, on a control plane, every static pod file.
         """
         if not self.ordered:
             return True
         run = self.facts.kubeadm
         if run is not None and run.version == self.goal.version:
-            return run.succeeded
+            return run.succeeded and self._files_at_target
         return self.wanted_booted and self.node.kubelet == self.goal.version and self._files_at_target
 
     @property

@@ -5,7 +5,7 @@ There is no resume code and no stored phase: after a crash, a reboot or a lost a
 
 from collections.abc import Callable
 
-from kube_upgrade.core.node_steps import finish, kubeadm, lock, reboot, stage, verdict, verify
+from kube_upgrade.core.node_steps import failure, finish, kubeadm, lock, reboot, stage, verdict, verify
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.goal import choose, next_check
 from kube_upgrade.model.host import GoalKind, HostSnapshot
@@ -24,6 +24,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
     stage.pull_images,
     stage.only_fetch,
     kubeadm.permitted,
+    failure.spent,
     lock.take,  # 2. out of service
     lock.pods_gone,
     kubeadm.snapshot_etcd,  # 3. no way back

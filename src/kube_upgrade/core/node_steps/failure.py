@@ -21,8 +21,23 @@ def attempt(case: Case, name: str, step: Step) -> Step:
     if tried is None:
         return step
     if tried.count >= case.seen.rules.attempts and (case.ordered or case.committed):
-        return give_up(case, tried.reason, f"{name} failed {tried.count} times, the last time: {tried.message}")
+        return _worn_out(case, name, tried)
     return backing_off(case.seen, name, tried) or step
+
+
+def spent(case: Case) -> Step | None:
+    """What comes after the lock was tried as often as may be: the node is not taken out of service for it again."""
+    if case.locked or not case.ordered:
+        return None
+    for name in ("etcd", "kubeadm", "kubeadm-effect", "reboot"):
+        tried = case.facts.tries.get(name)
+        if tried is not None and tried.count >= case.seen.rules.attempts:
+            return _worn_out(case, name, tried)
+    return None
+
+
+def _worn_out(case: Case, name: str, tried: Try) -> Step:
+    return give_up(case, tried.reason, f"{name} failed {tried.count} times, the last time: {tried.message}")
 
 
 def backing_off(

@@ -7,6 +7,8 @@ from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.step import AwaitKubeadm, RunKubeadm, SnapshotEtcd, Step, Wait, Why
 from kube_upgrade.model.version import KubeVersion
 
+WITHOUT_EFFECT = "kubeadm-effect"  # counts runs that ended with 0 and left the static pod files as they were
+
 
 def still_runs(seen: HostSnapshot) -> Step | None:
     """kubeadm outlives this daemon: while one runs nothing else is done here, whatever is wanted by now.
@@ -91,8 +93,15 @@ def snapshot_etcd(case: Case) -> Step | None:
 
 
 def run(case: Case) -> Step | None:
-    """The command. One that nobody saw the end of is run again: kubeadm's own remedy."""
+    """The command. One that nobody saw the end of, or that had no effect, is run again: kubeadm's own remedy."""
     version, found = case.goal.version, binary(case)
     if case.kubeadm_done or version is None or found is None:
         return None
-    return attempt(case, "kubeadm", RunKubeadm(role=role(case), version=version, kubeadm=found))
+    name = WITHOUT_EFFECT if ended_well(case) else "kubeadm"
+    return attempt(case, name, RunKubeadm(role=role(case), version=version, kubeadm=found))
+
+
+def ended_well(case: Case) -> bool:
+    """True where kubeadm ended with 0 for this version, whatever it did."""
+    run = case.facts.kubeadm
+    return run is not None and run.version == case.goal.version and run.succeeded

@@ -98,7 +98,7 @@ def _under_way(case: Case) -> NodeStatus:
     run = case.facts.kubeadm
     if not case.committed or run is None or run.version != case.goal.version:
         return NodeStatus.PENDING
-    return NodeStatus.REBASING if run.succeeded else NodeStatus.UPGRADING
+    return NodeStatus.REBASING if case.kubeadm_done else NodeStatus.UPGRADING
 
 
 def _unordered(seen: HostSnapshot, before: NodeStatus | None) -> NodeStatus | None:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from kube_upgrade.core.node_steps.decide import decide
 from kube_upgrade.model.host import (
     Facts,
@@ -27,6 +29,7 @@ from kube_upgrade.model.step import (
     ReleaseLock,
     ReportCompleted,
     ResolveImage,
+    RunKubeadm,
     SnapshotEtcd,
     StageImage,
     TakeLock,
@@ -139,6 +142,43 @@ class TestStreams:
         assert isinstance(step, Wait)
         assert step.reason == "StreamNotAllowed"
         assert step.until is not None
+
+
+class TestSpent:
+    """What was tried as often as may be does not take the node out of service once more."""
+
+    @pytest.mark.parametrize("name", ["etcd", "kubeadm", "kubeadm-effect", "reboot"])
+    def test_the_lock_is_not_asked_for_again(self, name: str) -> None:
+        tired = {name: Try(count=5, last=NOW, reason="Preflight", message="CreateJob")}
+        step = decide(staged(facts=facts(tries=tired)))
+        assert isinstance(step, Failed)
+        assert step.reason == "Preflight"
+        once = {name: Try(count=4, last=NOW, reason="Preflight")}
+        assert isinstance(decide(staged(facts=facts(tries=once))), TakeLock)
+
+    def test_an_os_update_tries_for_ever(self) -> None:
+        tired = {"reboot": Try(count=50, last=NOW, reason="ShutdownInhibited")}
+        assert isinstance(decide(seen(NEWER, RUNNING_OLD, node=IDLE, facts=os_facts(tries=tired))), TakeLock)
+
+
+class TestKubeadmWithoutEffect:
+    """It ended with 0, but the static pod files are where they were: no reboot over an old control plane."""
+
+    FILES = {"kube-apiserver": OLD}  # noqa: RUF012 - read only
+
+    def view(self, **changed: object) -> HostSnapshot:
+        known = facts(lock=GRANTED, kubeadm=RAN, images_for=NEW, **changed)
+        return upgraded(control_plane=True, manifests=self.FILES, facts=known)
+
+    def test_it_is_run_again(self) -> None:
+        assert isinstance(decide(self.view()), RunKubeadm)
+
+    def test_a_bounded_number_of_times(self) -> None:
+        tired = {"kubeadm-effect": Try(count=5, last=NOW, reason="NoEffect", message="static pod files")}
+        step = decide(self.view(tries=tired))
+        assert isinstance(step, Failed)
+        assert step.reason == "NoEffect"
+        assert "lock and cordon are kept" in step.message
 
 
 class TestSignature:
