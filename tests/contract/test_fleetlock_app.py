@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from kube_upgrade.core.fleetlock.protocol import BODY_LIMIT, write_request
-from kube_upgrade.fleetlock.settings import StoreKind
+from kube_upgrade.fleetlock.settings import StoreKind, Tls
+from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused
+from kube_upgrade.lab.pki import Authority
 from support.lock_site import HEADER, SECONDS, Site, a_site
 from support.lock_world import LockWorld, node_id
 
@@ -206,3 +208,19 @@ async def test_without_a_cluster_slots_are_kept_in_a_file_and_granted_without_a_
         assert await site.ask("pre-reboot", "b") == (423, "all_slots_full")
         assert await site.ask("steady-state", "a") == (200, "success")
         assert await site.ask("pre-reboot", "b") == (200, "success")
+
+
+async def test_over_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    authority = Authority.create("fleet")
+    (tmp_path / "ca.pem").write_bytes(authority.pair.certificate)
+    files = authority.server("locks", ["127.0.0.1"]).write(tmp_path, "tls")
+    tls = Tls(cert=files.certificate, key=files.key)
+    async with a_site(tls=tls, path_prefix=PREFIX) as site:
+        url = f"https://127.0.0.1:{site.port}/{PREFIX}/"
+        async with FleetLock(url, "default", "a-client", ca=tmp_path / "ca.pem") as lock:
+            assert isinstance(await lock.pre_reboot(), Granted)
+            assert isinstance(await lock.steady_state(), Granted)
+        async with FleetLock(url, "default", "a-client") as stranger:
+            answer = await stranger.pre_reboot()
+    assert isinstance(answer, Refused)
+    assert (answer.kind, answer.status) == ("unreachable", 0)

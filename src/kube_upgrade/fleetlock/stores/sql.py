@@ -12,7 +12,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ AT_ONCE = 256  # operations in one transaction
 EAGER_SECONDS, CALM_SECONDS = 0.01, 0.5  # between looks for what other replicas wrote: while somebody waits, and not
 GROUP, TURN = "group/", "turn"  # names of records; a turn comes after all groups
 
+TABLE = "fleetlock_records"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS fleetlock_records"
     " (name VARCHAR(300) PRIMARY KEY, revision BIGINT NOT NULL, body TEXT NOT NULL)"
@@ -144,7 +145,9 @@ class SqlRecords:
 
     def groups(self) -> Mapping[str, LockGroup]:
         """The copy."""
-        found = {name: LockGroup(name=name, slots=count) for name, count in self._slots.items()}
+        unread = self._seen.keys() - {GROUP + name for name in self._groups}
+        empty = {name for name in self._slots if GROUP + name not in unread}
+        found = {name: LockGroup(name=name, slots=self._slots[name]) for name in empty}
         held = {name: group for name, group in self._groups.items() if name in self._slots or group.holders}
         return found | held
 
@@ -174,11 +177,20 @@ class SqlRecords:
             return False
         rows = await self._worker.do("", lambda db: list(db.execute(_READ_ALL)))
         self._seen = {row.name: row.revision for row in rows}
-        names = {row.name.removeprefix(GROUP): row for row in rows if row.name.startswith(GROUP)}
-        self._groups = {name: self._group(name, row) for name, row in names.items()}
-        self._turn = next((_turn(row.body) for row in rows if row.name == TURN), None)
+        self._groups = dict(self._readable(rows))
+        self._turn = next((_turn_or_none(row.body) for row in rows if row.name == TURN), None)
         self._synced.set()
         return True
+
+    def _readable(self, rows: Iterable[Any]) -> Iterator[tuple[str, LockGroup]]:
+        """The groups of these rows; of one that can't be read nothing is known."""
+        for row in rows:
+            if row.name.startswith(GROUP):
+                name = row.name.removeprefix(GROUP)
+                try:
+                    yield name, self._group(name, row)
+                except BadLockObject as bad:
+                    _log.warning("unreadable lock", reason=str(bad))
 
     def _read(self, db: Connection, name: str) -> LockGroup:
         row = db.execute(_READ, {"name": GROUP + name}).one_or_none()
@@ -216,6 +228,13 @@ def _body(group: LockGroup) -> str:
 def _turn(body: str) -> Turn | None:
     note = _decoded(f"fleetlock_records, {TURN}", body, TurnNote | None)
     return Turn(group=note.group, holder=read_holder(TURN, note.holder)) if note is not None else None
+
+
+def _turn_or_none(body: str) -> Turn | None:
+    """For the copy, which is only shown."""
+    with suppress(BadLockObject):
+        return _turn(body)
+    return None
 
 
 def _decoded(at: str, body: str, type: Any) -> Any:
@@ -367,7 +386,8 @@ class _Worker:
             _make_private(Path(self._url.database))
         self._db = db = self._engine.connect()
         with self._begin(db, writes=True):
-            db.execute(text(_SCHEMA))
+            if not sqlalchemy.inspect(db).has_table(TABLE):  # who may not create tables needs no right to try
+                db.execute(text(_SCHEMA))
         return db
 
     def _disconnect(self) -> None:
