@@ -5,10 +5,10 @@ evictions are idempotent and the state is in the API.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.eviction import DrainPolicy
@@ -23,6 +23,8 @@ from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import DRAIN_BLOCKED, DRAINS
+
+T = TypeVar("T")
 
 FIRST_PAUSE, MOST_PAUSE = 0.5, 10.0  # seconds after trouble with the API server
 OUTCOMES = {Drained: "drained", Overran: "gave_up", Withdrawn: "withdrawn", MarkedByAnother: "node_busy"}
@@ -100,40 +102,44 @@ class Drainer:
             DRAINS.labels(OUTCOMES[type(task.result())]).inc()
 
     async def _until_done(self, running: Running) -> DrainResult:
-        failures = 0
+        mark, policy = running.mark, running.policy
 
         def say(progress: DrainProgress) -> None:
-            nonlocal failures
-            failures = 0
             self._hear(running, progress)
 
+        async def work() -> DrainResult:
+            return await drain(self._api, running.node, mark, policy=policy, others=self._nodes, say=say)
+
+        result = await self._insist(running, work)
+        if not isinstance(result, Overran):
+            return result
+        if not await self._insist(running, lambda: restore(self._api, running.node, _not_done(mark))):
+            return Withdrawn()  # another replica saw it empty in this moment, or somebody released it
+        await self._insist(running, lambda: self._store.release(mark.group, mark.id, mark.since))
+        self._say_gave_up(running, result)
+        return result
+
+    async def _insist(self, running: Running, work: Callable[[], Awaitable[T]]) -> T:
+        """The result, however long the API server or the store is away."""
+        failures, heard = 0, running.progress
         while True:
             try:
-                return await self._drained(running, say)
+                return await work()
             except (KubeError, StoreUnavailable) as error:
-                failures += 1
+                failures = failures + 1 if running.progress is heard else 1
+                heard = running.progress
                 seconds = pause(failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
                 running.trouble = str(error)
                 _log.warning("drain interrupted", node=running.node, reason=str(error), retry_seconds=round(seconds, 1))
                 await asyncio.sleep(seconds)
 
-    async def _drained(self, running: Running, say: Callable[[DrainProgress], None]) -> DrainResult:
-        mark, policy = running.mark, running.policy
-        result = await drain(self._api, running.node, mark, policy=policy, others=self._nodes, say=say)
-        if isinstance(result, Overran):
-            await self._give_up(running, result)
-        return result
-
-    async def _give_up(self, running: Running, result: Overran) -> None:
-        """Back into service, then the slot to the next: a slot is not free while its node is out of service."""
-        node, mark = running.node, running.mark
+    def _say_gave_up(self, running: Running, result: Overran) -> None:
+        """The node is back in service and its slot free, in this order."""
         minutes = (running.policy.deadline or 0.0) / 60
         note = f"gave up draining after {minutes:g} min; uncordoned; left: {', '.join(result.last.left[:3])}"
         note += "".join(f"; {_held(blocked)}" for blocked in result.last.blocked[:3])
-        await restore(self._api, node, mark.same_reservation)
-        await self._store.release(mark.group, mark.id, mark.since)
-        _log.warning("gave up a drain", node=node, group=mark.group, reason=note)
-        self._announcer.announce(about(node, Told.GAVE_UP, note))
+        _log.warning("gave up a drain", node=running.node, group=running.mark.group, reason=note)
+        self._announcer.announce(about(running.node, Told.GAVE_UP, note))
 
     def _hear(self, running: Running, progress: DrainProgress) -> None:
         if progress.blocked != running.progress.blocked:
@@ -149,6 +155,11 @@ class Drainer:
             _log.warning("deleted pods", node=running.node, pods=progress.deleted)
             self._announcer.announce(about(running.node, Told.DELETED, note))
         running.progress, running.trouble = progress, ""
+
+
+def _not_done(mark: DrainMark) -> Callable[[DrainMark], bool]:
+    """A mark of this reservation whose node nobody has seen empty: a grant rests on the others."""
+    return lambda found: found.same_reservation(mark) and not found.drained
 
 
 def _held(blocked: DrainBlocked) -> str:

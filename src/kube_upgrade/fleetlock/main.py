@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from kube_upgrade.telemetry import logs
 
 GRACE_SECONDS = 3  # for answers that are being written when the server is told to stop
 MOST_CONNECTIONS = 12_000  # beyond them 503; more than may wait
+OTHER_FILES = 64
 REPORTER = "kube-upgrade.heathcliff.eu/fleetlock"
 
 _log = logs.logger("fleetlock")
@@ -90,13 +92,23 @@ def http_config(application: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the source address is who connects, not who somebody says
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=_connections(),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     config.load()
     if settings.tls is not None:
         config.ssl = certificates.context(settings.tls)
     return config
+
+
+def _connections() -> int:
+    """As many as we want, or as the system lets us have open files; a few are needed for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft - OTHER_FILES)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -97,7 +97,10 @@ class LockService:
         if node is None:
             return Answer(kind=Kind.SUCCESS, value="slot held; no node of the cluster has this id, nothing to drain")
         mark = DrainMark(group=request.group, id=request.id, since=outcome.since)
-        return await self._drained(self._cluster, node, mark, until)
+        answer = await self._drained(self._cluster, node, mark, until)
+        if answer.kind is Kind.NODE_BUSY and outcome.holder is not None:  # not our turn: unless it was asked for again
+            await self._store.release(mark.group, mark.id, mark.since, outcome.holder.asks)
+        return answer
 
     def _moved(self, request: Request, node: Node | None) -> Answer | None:
         """A second look after the wait: the slot is held, but the nodes are not, or not known, as they were."""
@@ -118,7 +121,6 @@ class LockService:
             if not isinstance(result, MarkedByAnother):
                 return await self._after(cluster, mark, running, result)
             if result.mark.group not in self._queues or await self._is_reserved(result.mark):
-                await self._store.release(mark.group, mark.id, mark.since)
                 return _node_busy(node.name, result.mark, self._again)
             # left behind by a server of ours that died
             await restore(cluster.api, node.name, result.mark.same_reservation)

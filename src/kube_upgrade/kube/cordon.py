@@ -79,9 +79,9 @@ async def restore(api: Api, name: str, of: Callable[[DrainMark], bool]) -> bool:
 
     def change(node: Node) -> Patch | None:
         nonlocal found
-        if node.drain is None or not of(node.drain):
+        found = node.drain is not None and of(node.drain)  # as the last look has it, not one that a conflict made void
+        if node.drain is None or not found:
             return None
-        found = True
         patch: Patch = {"metadata": {"annotations": {DRAIN: None}}}
         return patch if node.drain.cordoned_before else {**patch, "spec": {"unschedulable": None}}
 

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -103,6 +103,8 @@ async def drain(
     if isinstance(node, MarkedByAnother):
         return node
     began = asyncio.get_running_loop().time() - (node.drain.spent if node.drain is not None else 0)
+    if node.drain is not None and node.drain.drained and policy.overdue is Overdue.GIVE_UP:
+        policy = replace(policy, deadline=None)  # it may have been granted: a latecomer takes nothing back
     run = _Drain(api=api, name=name, mark=mark, policy=policy, others=others, say=say, began=began)
     pods = Informer(
         api,

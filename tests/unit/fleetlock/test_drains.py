@@ -16,6 +16,7 @@ from kube_upgrade.fleetlock.settings import GroupSettings
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.clock import stop
 from kube_upgrade.kube.errors import NotFound, Unreachable
+from kube_upgrade.kube.wire.node import DRAIN, write_drain
 from kube_upgrade.model.node import Node
 from support.lock_world import SECONDS, LockWorld, Said, pre_reboot, steady_state
 
@@ -90,6 +91,43 @@ async def test_a_drain_that_is_given_up_leaves_the_node_in_service_and_its_slot_
     [note] = [said.note for said in world.said if said.reason == "DrainGaveUp"]
     assert "default/web" in note
     assert "web-pdb" in note
+
+
+async def test_a_node_that_was_seen_empty_is_not_taken_back_at_a_deadline() -> None:
+    """It may be rebooting on that grant; a pod that came late is only waited for."""
+    world = await a_world()
+    async with world.server(groups=policy(Overdue.GIVE_UP)) as replica:
+        assert (await pre_reboot(replica, "w1")).kind is Kind.SUCCESS
+        await world.pod("late", "w1")
+        world.budgets["late"] = "late-pdb"
+        await asyncio.sleep(2 * SHORT)
+        for _ in range(3):
+            assert (await pre_reboot(replica, "w1")).kind is Kind.DRAIN_BLOCKED
+        assert world.see("w1").unschedulable
+        assert (await replica.store.read("workers")).holders
+
+
+async def test_giving_up_loses_against_another_replica_that_sees_the_node_empty_in_that_moment() -> None:
+    """Between the decision and the uncordon the last pod goes and the other replica notes it: nothing is taken back."""
+    world = await a_world(web="web-pdb")
+    patches = 0
+
+    def weather(verb: str, path: str) -> None:
+        nonlocal patches
+        patches += (verb, path) == ("patch", paths.node("w1"))
+        if patches == 2:  # the cordon was the first, this one would be the uncordon
+            patches += 1
+            mark = world.see("w1").drain
+            assert mark is not None
+            note = {"metadata": {"annotations": {DRAIN: write_drain(replace(mark, drained=True))}}}
+            world.memory.patch(paths.node("w1"), note)
+
+    dying = world.another_api()
+    dying.weather = weather
+    async with world.server(api=dying, groups=policy(Overdue.GIVE_UP), hold_seconds=SECONDS) as replica:
+        assert (await pre_reboot(replica, "w1")).kind is Kind.DRAIN_BLOCKED  # the last that was heard of it
+        assert world.see("w1").unschedulable
+        assert (await replica.store.read("workers")).holders
 
 
 async def test_pods_are_deleted_at_the_deadline_where_the_group_wants_that() -> None:
