@@ -26,7 +26,7 @@ test: setup binaries binary ## All tests: the real control plane, the whole lab 
 	$(BIN)/pytest --with-cluster --with-lab --with-binary
 
 e2e: setup binary ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
-	$(BIN)/python -m kube_upgrade.lab.real.binaries
+	timeout --kill-after=60 3600 $(BIN)/python -m kube_upgrade.lab.real.binaries
 	timeout --kill-after=60 1800 $(BIN)/pytest tests/e2e/real -m 'real and short' -p no:randomly
 
 e2e-all: setup binary ## The same with every scenario (an hour and more)

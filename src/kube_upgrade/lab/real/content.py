@@ -53,6 +53,7 @@ class Content:
         fresh = tags.with_suffix(".new")
         fresh.write_text(json.dumps(named, indent=1))
         fresh.replace(tags)
+        self.store.prune()
         return streams
 
     def trees(self, folder: Path) -> Path:

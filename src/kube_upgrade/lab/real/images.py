@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+IDLE = 2 * 24 * 3600.0  # seconds
 FOLDERS = {"tmp": 0o1777, "etc": 0o755, "run": 0o755}
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 
@@ -57,6 +59,7 @@ class Store:
         """Digest of the image's manifest, made where it is not there yet."""
         made = self.folder / "made" / image.key
         if made.exists() and self.blob(made.read_text()).exists():
+            made.touch()
             return made.read_text()
         layer, size = self._layer(image)
         config = self.put(_json(_config(image, layer)))
@@ -72,6 +75,20 @@ class Store:
         )
         _replace(made, digest.encode())
         return digest
+
+    def prune(self) -> None:
+        """Forget images that nobody has asked for in a while: each change of our source makes a new one."""
+        for made in (self.folder / "made").iterdir():
+            if _idle(made):
+                made.unlink(missing_ok=True)
+        kept = {digest for made in (self.folder / "made").iterdir() for digest in self._parts(made.read_text())}
+        for blob in (self.folder / "sha256").iterdir():
+            if f"sha256:{blob.name}" not in kept and _idle(blob):
+                blob.unlink(missing_ok=True)
+
+    def _parts(self, digest: str) -> list[str]:
+        manifest = json.loads(self.blob(digest).read_bytes())
+        return [digest, manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
 
     def put(self, content: bytes) -> str:
         """Keep a small blob; its digest."""
@@ -149,6 +166,10 @@ class _Packer:
         entry = tarfile.TarInfo(name)
         entry.type, entry.mode, entry.linkname, entry.size = kind, mode, pointed, size
         self._tar.addfile(entry, data)
+
+
+def _idle(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > IDLE
 
 
 def files_in(source: Path) -> Iterator[Path]:

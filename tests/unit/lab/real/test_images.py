@@ -1,10 +1,12 @@
 """Images are kept by content: made once, whole, and the registry gives exactly what a pull needs."""
 
 import json
+import os
 import tarfile
+import time
 from pathlib import Path
 
-from kube_upgrade.lab.real.images import Image, Store
+from kube_upgrade.lab.real.images import IDLE, Image, Store
 from kube_upgrade.lab.real.registry import find
 
 
@@ -41,6 +43,24 @@ def test_the_same_files_are_not_packed_again_and_changed_ones_are(tmp_path: Path
     assert store.image(an_image(tmp_path, "one")) == first
     assert set((tmp_path / "store/sha256").iterdir()) == blobs
     assert store.image(an_image(tmp_path, "another")) != first
+
+
+def test_only_what_nobody_asked_for_in_days_is_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, other = an_image(tmp_path / "a"), an_image(tmp_path / "b", "another")
+    old, new = store.image(one), store.image(other)
+    long_ago = time.time() - 2 * IDLE
+    for path in (*(tmp_path / "store/sha256").iterdir(), *(tmp_path / "store/made").iterdir()):
+        os.utime(path, (long_ago, long_ago))
+    assert store.image(other) == new
+
+    store.prune()
+
+    assert not store.blob(old).exists()
+    assert store.blob(new).exists()
+    assert store.image(other) == new
 
 
 def test_the_registry_finds_tags_and_digests_and_nothing_else(tmp_path: Path) -> None:
