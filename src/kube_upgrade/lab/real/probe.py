@@ -13,6 +13,7 @@ from kube_upgrade.lab.view import columns
 
 EVERY = 0.2  # seconds between two probes of a target
 PATIENCE = 1.0  # seconds for one answer
+STEADY = 1.0  # seconds of good answers on end that end an outage
 OK = "200"
 
 
@@ -39,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From the first probe that failed to the end of the next that did not. `answers` counts what was said instead."""
+    """From the first probe that failed until answers are good again, and stay so. `answers` counts what was said."""
 
     began: float
     ended: float
@@ -51,17 +52,21 @@ class Outage:
         return self.ended - self.began
 
 
-def outages(samples: Sequence[Sample]) -> Iterator[Outage]:
-    """Every run of failed probes. One that has not ended lasts until the last probe."""
+def outages(samples: Iterable[Sample]) -> Iterator[Outage]:
+    """Every time without a steady answer. One that has not ended lasts until the last probe."""
     bad: list[Sample] = []
+    recovered: Sample | None = None
     for sample in samples:
         if sample.answer != OK:
             bad.append(sample)
+            recovered = None
         elif bad:
-            yield _outage(bad, sample.ended)
-            bad = []
+            recovered = recovered or sample
+            if sample.ended - recovered.ended >= STEADY:
+                yield _outage(bad, recovered.ended)
+                bad, recovered = [], None
     if bad:
-        yield _outage(bad, bad[-1].ended)
+        yield _outage(bad, (recovered or bad[-1]).ended)
 
 
 def together(ways: Iterable[Sequence[Sample]]) -> Iterator[Outage]:

@@ -1,4 +1,4 @@
-"""An outage goes from the first probe that fails to the end of the next that does not; ways to one thing count once."""
+"""An outage goes from the first probe that fails until answers are good and stay so; ways to one thing count once."""
 
 from kube_upgrade.lab.real.probe import OK, Outage, Probe, Sample, Target, outages, together
 
@@ -15,6 +15,11 @@ def test_an_outage_lasts_until_the_next_good_answer_is_here() -> None:
     assert list(outages(samples(OK, "refused", "403", "refused", OK))) == [
         Outage(1.0, 4.1, (("403", 1), ("refused", 2)))
     ]
+
+
+def test_a_short_good_spell_does_not_end_an_outage() -> None:
+    flapping = samples("refused", OK, "refused", OK, OK, OK, OK, every=0.5)
+    assert list(outages(flapping)) == [Outage(0.0, 1.6, (("refused", 2),))]
 
 
 def test_an_outage_that_has_not_ended_lasts_until_the_last_probe() -> None:
