@@ -129,7 +129,8 @@ class Caretaker:
                 return
         except NotFound:
             pass
-        if await self._store.release(found.group, holder.id, holder.since):
+        # with `asks`: a machine whose Node was made anew has asked again and keeps its slot
+        if await self._store.release(found.group, holder.id, holder.since, holder.asks):
             _log.warning(
                 "freed the slot of a node that is gone", node=holder.node, group=found.group, since=holder.since
             )
