@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
-from support.examples import EXAMPLES, MALFORMED_REQUESTS, RESULTS  # noqa: E402 - the tests' own numbers
+from support.examples import EXAMPLES, MALFORMED_REQUESTS, RESULTS, STORE_STORIES  # noqa: E402 - the tests' own numbers
 
 ROLLOUTS = (
     "tests/properties/test_rollout.py",
@@ -97,7 +97,8 @@ def _over_grants(file: Path) -> list[str]:
         "|---|---|---|---|---|",
         *counts,
         "",
-        f"Malformed requests to the lock server: {MALFORMED_REQUESTS['full']:,}.",
+        f"Stories of each store against the model: {STORE_STORIES['full']}; malformed requests to the lock server:"
+        f" {MALFORMED_REQUESTS['full']:,}.",
     ]
 
 
