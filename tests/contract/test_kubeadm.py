@@ -9,14 +9,13 @@ import pytest
 
 from kube_upgrade.host.drivers import KubeadmError
 from kube_upgrade.host.jobs import PlainJobs
-from kube_upgrade.host.kubeadm import Kubeadm, find_kubeadm, is_control_plane
+from kube_upgrade.host.kubeadm import Kubeadm, is_control_plane
 from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.host.runner import SubprocessRunner
 from kube_upgrade.lab.images import component_image
 from kube_upgrade.lab.machine import Machine
 from kube_upgrade.lab.machine_state import Fault
 from kube_upgrade.model.kubeadm import KubeadmProblem
-from kube_upgrade.model.os import Deployment
 from kube_upgrade.model.version import KubeVersion
 from support.memory_api import MemoryApi
 from support.memory_server import mirror, serve, write_kubeconfig
@@ -73,6 +72,22 @@ async def test_a_recorded_success_is_one_whatever_stderr_says(case: str) -> None
     done = await Kubeadm(runner, ReplayJobs(replay=runner), Path("/k")).upgrade_node(NEW, "1")
     assert done.code == 0
     assert done.err
+
+
+async def test_the_owners_options_go_to_every_upgrade_and_only_there() -> None:
+    runner = Replay(
+        answers={
+            "version": [said("v1.37.2\n")],
+            "upgrade": [kubeadm_case("05-upgrade-node-worker")],
+            "config": [said()],
+        }
+    )
+    driver = Kubeadm(runner, ReplayJobs(replay=runner), Path("/k"), options=("--patches", "/etc/patches"))
+    await driver.upgrade_apply(NEW, "1")
+    await driver.upgrade_node(NEW, "2")
+    await driver.images_pull(Path("/c"), "unix:///s")
+    with_patches = [line[:2] for line in runner.ran if line[-2:] == ("--patches", "/etc/patches")]
+    assert with_patches == [("upgrade", "apply"), ("upgrade", "node")]
 
 
 @dataclass(kw_only=True)
@@ -237,16 +252,3 @@ async def test_images_are_pulled_for_the_version_in_the_file(control_plane_node:
     (node.machine.root / "run/cluster.yaml").write_text(CONFIGURATION.format(NEW))
     await node.kubeadm.images_pull(Path("/run/cluster.yaml"), "unix:///var/run/crio/crio.sock")
     assert component_image("kube-apiserver", NEW) in node.machine.read().images
-
-
-def test_the_staged_kubeadm_goes_before_the_configured_one(tmp_path: Path) -> None:
-    staged = Deployment(osname="os", checksum="c" * 64, serial=1, staged=True)
-    with pytest.raises(KubeadmError, match="kubeadmPath is empty"):
-        find_kubeadm(tmp_path, None)
-    configured, own = tmp_path / "opt/kubeadm", tmp_path / f"ostree/deploy/os/deploy/{'c' * 64}.1/usr/bin/kubeadm"
-    configured.parent.mkdir()
-    configured.touch()
-    assert find_kubeadm(tmp_path, staged, "/opt/kubeadm") == configured
-    own.parent.mkdir(parents=True)
-    own.touch()
-    assert find_kubeadm(tmp_path, staged, "/opt/kubeadm") == own

@@ -50,6 +50,17 @@ async def test_a_snapshot_is_checked_and_the_newest_three_are_kept(control_plane
     assert kept[2].stat().st_size > 100_000
 
 
+async def test_the_real_etcd_is_fit_to_be_upgraded(control_plane: ControlPlane, root: Path) -> None:
+    """Its version and its members, asked through the gateway with the node's own certificates."""
+    await Etcd(control_plane.etcd_url, root).fit()
+
+
+async def test_an_etcd_that_does_not_answer_is_not_fit(root: Path) -> None:
+    with pytest.raises(EtcdError) as caught:
+        await Etcd("https://127.0.0.1:1", root).fit()
+    assert caught.value.kind is EtcdProblem.UNREACHABLE
+
+
 async def test_without_an_etcd_here_it_says_why(control_plane: ControlPlane, root: Path) -> None:
     (root / MANIFEST.lstrip("/")).unlink()
     etcd = Etcd(control_plane.etcd_url, root)

@@ -142,6 +142,7 @@ class World:
             verify=lambda reference, digest: self.through("verify", lambda: self.verify(reference, digest)),
             lock=lambda url, group: cast("Lock", Through(self, MemoryLock(self, group))),
             images_config=self.images_config,
+            tidy=self.tidy,
             etcd_snapshot=lambda: self.through("etcd", self.etcd_snapshot),
             clock=lambda: self.now,
         )
@@ -407,6 +408,9 @@ class World:
     async def images_config(self, version: KubeVersion) -> tuple[Path, str]:
         """The file for `config images pull`."""
         return Path("/var/lib/kube-upgraded/images.yaml"), "unix:///run/crio.sock"
+
+    async def tidy(self) -> None:
+        """kubeadm's copies: the newest of each kind stays."""
 
     async def etcd_snapshot(self) -> str:
         """etcd on this node."""

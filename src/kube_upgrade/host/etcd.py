@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import httpx2
 import msgspec
@@ -25,7 +25,9 @@ PKI = "/etc/kubernetes/pki/etcd"
 MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 FOLDER = "/var/lib/kube-upgraded/etcd"
 KEPT = 3
+FLOOR = (3, 5, 26)
 _CHECKSUM = 32  # bytes at the end
+T = TypeVar("T")
 
 
 class EtcdProblem(StrEnum):
@@ -36,6 +38,8 @@ class EtcdProblem(StrEnum):
     REFUSED = "EtcdRefused"
     CORRUPT = "EtcdSnapshotCorrupt"
     NO_SPACE = "EtcdSnapshotNotWritten"
+    TOO_OLD = "EtcdTooOld"
+    MEMBERS = "EtcdMembersUnhealthy"
 
 
 class EtcdError(Exception):
@@ -60,6 +64,20 @@ class _Piece(msgspec.Struct, frozen=True):
     error: _Fault | None = None
 
 
+class _Status(msgspec.Struct, frozen=True):
+    version: str = ""
+
+
+class _Member(msgspec.Struct, frozen=True):
+    name: str = ""
+    client_urls: list[str] = msgspec.field(name="clientURLs", default_factory=list)
+    learner: bool = msgspec.field(name="isLearner", default=False)
+
+
+class _Members(msgspec.Struct, frozen=True):
+    members: list[_Member] = []
+
+
 class Etcd:
     """The member on this node, reached at `url` (empty: nobody asks etcd here)."""
 
@@ -77,14 +95,50 @@ class Etcd:
 
     async def healthy(self) -> bool | None:
         """True where the member says so; None where there is nobody to ask."""
-        if self.missing:
-            return None
+        return None if self.missing else await self._says_healthy(self._url)
+
+    async def _says_healthy(self, url: str) -> bool:
         try:
             async with self._client() as http:
-                answer = await http.get(f"{self._url}/health")
+                answer = await http.get(f"{url.rstrip('/')}/health")
         except (httpx2.HTTPError, OSError, EtcdError):
             return False
         return answer.status_code == 200 and b'"true"' in answer.content
+
+    async def fit(self) -> None:
+        """Raise EtcdError unless a member may be replaced: no version that forgets members, and a quorum beside it.
+
+        3.5 below 3.5.26 may bring removed members back when it goes to 3.6 (etcd#19557).
+        """
+        if self.missing:
+            return
+        version = (await self._ask("maintenance/status", _Status)).version
+        if too_old(version):
+            wanted = f"{'.'.join(map(str, FLOOR))} or newer is needed before 3.6"
+            raise EtcdError(EtcdProblem.TOO_OLD, f"etcd is {version or 'of an unknown version'}; {wanted}")
+        voters = [member for member in (await self._ask("cluster/member/list", _Members)).members if not member.learner]
+        answers = await asyncio.gather(*(self._well(member) for member in voters))
+        ill = [member.name or "unstarted" for member, well in zip(voters, answers, strict=True) if not well]
+        # One or two members cannot spare any; of three and more the others must be a quorum without this one.
+        spare = 0 if len(voters) < 3 else (len(voters) - 1) - (len(voters) // 2 + 1)
+        if len(ill) > spare:
+            raise EtcdError(EtcdProblem.MEMBERS, f"{len(ill)} of {len(voters)} etcd members do not answer: {ill}")
+
+    async def _well(self, member: _Member) -> bool:
+        return any([await self._says_healthy(url) for url in member.client_urls])
+
+    async def _ask(self, path: str, kind: type[T]) -> T:
+        try:
+            async with self._client() as http:
+                answer = await http.post(f"{self._url}/v3/{path}", content=b"{}")
+        except httpx2.HTTPError as error:
+            raise EtcdError(EtcdProblem.UNREACHABLE, f"{self._url}: {str(error) or type(error).__name__}") from error
+        if answer.status_code != 200:
+            raise EtcdError(EtcdProblem.REFUSED, f"{path}: HTTP {answer.status_code}")
+        try:
+            return msgspec.json.decode(answer.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise EtcdError(EtcdProblem.REFUSED, f"{path}: unreadable answer: {error}") from error
 
     async def snapshot(self, now: datetime) -> str:
         """Save and check; keep the newest three. Gives path and size, or why there is none. Raises EtcdError."""
@@ -145,6 +199,15 @@ class Etcd:
         except (OSError, ssl.SSLError) as error:
             raise EtcdError(EtcdProblem.NO_CREDENTIALS, f"{PKI}: {error.strerror or error}") from error
         return context
+
+
+def too_old(version: str) -> bool:
+    """True for what no member may be upgraded from; an unknown version counts as such."""
+    try:
+        major, minor, patch = (int(part) for part in version.partition("-")[0].split(".")[:3])
+    except ValueError:
+        return True
+    return (major, minor, patch) < FLOOR
 
 
 def _private(path: Path) -> BinaryIO:

@@ -9,7 +9,6 @@ from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.runner import CommandRunner, Completed, NotStarted, RunError, TimedOut
 from kube_upgrade.model.kubeadm import KubeadmProblem
-from kube_upgrade.model.os import Deployment
 from kube_upgrade.model.version import BadVersion, KubeVersion
 
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -25,17 +24,6 @@ _PROBLEMS: tuple[tuple[type[RunError], KubeadmProblem], ...] = (
     (StillRunning, KubeadmProblem.RUNNING),
     (Lost, KubeadmProblem.LOST),
 )
-
-
-def find_kubeadm(root: Path, staged: Deployment | None, configured: str = "") -> Path:
-    """The staged deployment's kubeadm where there is one, else the configured path. Raises KubeadmError."""
-    tried = [on_host(root, f"{staged.path}/usr/bin/kubeadm")] if staged else []
-    tried += [on_host(root, configured)] if configured else []
-    for path in tried:
-        if path.is_file():
-            return path
-    places = ", ".join(map(str, tried)) or "no deployment is staged and kubeadmPath is empty"
-    raise KubeadmError(KubeadmProblem.NOT_FOUND, f"no kubeadm: {places}")
 
 
 def is_control_plane(root: Path) -> bool:
@@ -71,7 +59,7 @@ class Kubeadm:
     """KubeadmDriver over one binary. `root` other than "/" is passed on as --rootfs: kubeadm changes into it.
 
     `timeout` (seconds) is far above the sum of kubeadm's own: to end it in the middle is worse than to wait.
-    Upgrades are `jobs`, which outlive this process.
+    Upgrades are `jobs`, which outlive this process; `options` go to each of them.
     """
 
     def __init__(
@@ -82,6 +70,7 @@ class Kubeadm:
         *,
         root: Path = Path("/"),
         ignore_preflight: Sequence[str] = (),
+        options: Sequence[str] = (),
         timeout: float = 2400.0,
     ) -> None:
         self._runner = runner
@@ -89,6 +78,7 @@ class Kubeadm:
         self._binary = binary
         self._rootfs = () if root == Path("/") else ("--rootfs", str(root))
         self._ignore = tuple(ignore_preflight)
+        self._options = tuple(options)
         self._timeout = timeout
 
     @property
@@ -132,7 +122,7 @@ class Kubeadm:
             raise KubeadmError(KubeadmProblem.WRONG_VERSION, f"{self._binary} is {found}, not {version}")
 
     async def _upgrade(self, key: str, arguments: Sequence[str]) -> Completed:
-        call = self._jobs.run(JOB, key, self._argv(arguments), self._timeout)
+        call = self._jobs.run(JOB, key, self._argv((*arguments, *self._options)), self._timeout)
         return _checked(await _told(call), arguments)
 
     def _argv(self, arguments: Sequence[str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Why(StrEnum):
     VERSION_PATH = "VersionPath"
     KUBEADM_VERSION = "KubeadmVersion"
     KUBELET_NOT_LOCAL = "KubeletNotLocal"
+    ETCD_DOWN = "EtcdDown"  # after a kubeadm that failed
     NOT_PROVEN = "NotProven"
     NO_REBOOT = "NoReboot"
     NO_EFFECT = "NoEffect"  # a command said yes and changed nothing

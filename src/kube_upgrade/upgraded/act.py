@@ -86,6 +86,7 @@ class Ports:
     verify: Callable[[str, str], Awaitable[None]]  # HOST/REPO:TAG at a digest; raises TrustError, RegistryError
     lock: Callable[[str, str], Lock]  # by URL and group; raises ValueError for a bad URL
     images_config: ImagesConfig
+    tidy: Callable[[], Awaitable[object]]  # what kubeadm left behind, once the node is proven
     etcd_snapshot: Callable[[], Awaitable[str]]  # what was saved where, or why there is nothing to save
     clock: Callable[[], datetime]
 
@@ -311,6 +312,8 @@ class Actor:
         if isinstance(answer, Refused):
             self._failed(facts, "release", answer.kind, answer.value)
             return
+        if step.proven:
+            await self._ports.tidy()
         released = facts.finished() if step.proven else facts.released()
         self._state.save(released.passed("release"))
 

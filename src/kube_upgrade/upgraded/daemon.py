@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import yaml
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.fleetlock.identity import BadMachineId, fleetlock_id
 from kube_upgrade.fleetlock_client import FleetLock
+from kube_upgrade.host.backups import keep_newest
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
@@ -96,12 +98,14 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     etcd = Etcd(settings.etcd, root)
 
     def kubeadm(path: str) -> Kubeadm:
-        return Kubeadm(runner, jobs, Path(path), root=root, ignore_preflight=settings.ignore_preflight)
+        options = settings.kubeadm_options
+        return Kubeadm(runner, jobs, Path(path), root=root, ignore_preflight=settings.ignore_preflight, options=options)
 
     async def images_config(version: KubeVersion) -> tuple[Path, str]:
         return await write_images_config(cluster, root, version)
 
     async def etcd_snapshot() -> str:
+        await etcd.fit()
         saved = await etcd.snapshot(_now())
         log.info("etcd", snapshot=saved)
         return saved
@@ -121,6 +125,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
         lock=_locks(me, root, settings.fleetlock_ca),
         images_config=images_config,
         etcd_snapshot=etcd_snapshot,
+        tidy=partial(asyncio.to_thread, keep_newest, root),
         clock=_now,
     )
     observer = Observer(

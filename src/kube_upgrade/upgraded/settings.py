@@ -38,6 +38,7 @@ class Settings:
     etcd: str = "https://127.0.0.1:2379"
     probes: str = ""  # HOST:PORT of /healthz, /readyz and /metrics; empty for none
     fleetlock_ca: str = ""  # PEM file that the lock server's certificate is checked against
+    kubeadm_options: tuple[str, ...] = ()  # --config FILE or --patches DIR of `kubeadm upgrade`
     ignore_preflight: tuple[str, ...] = ()  # checks of kubeadm that shall only warn, such as SystemVerification
     node: NodeConfig = field(default_factory=NodeConfig)
     rules: HostRules = field(default_factory=HostRules)
@@ -78,6 +79,7 @@ def read_settings(raw: object) -> Settings:
         etcd=_url(said, "etcd", defaults.etcd),
         probes=_address(said, "probes"),
         fleetlock_ca=_path(said, "fleetlockCa", ""),
+        kubeadm_options=_kubeadm_options(said),
         ignore_preflight=_texts(said, "ignorePreflightErrors"),
         node=read_config(said),
         rules=HostRules(
@@ -96,7 +98,8 @@ def read_settings(raw: object) -> Settings:
 
 _OWN = (
     "root", "kubeconfig", "rpmOstreePath", "bootcPath", "ostreePath", "systemdRunPath", "systemctlPath",
-    "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "ignorePreflightErrors", "allowedStreams",
+    "kubeletHealth", "apiServer", "etcd", "probes", "fleetlockCa", "kubeadmConfig", "kubeadmPatches",
+    "ignorePreflightErrors", "allowedStreams",
     "verification", "drain", "settle", "controlPlaneSettle", "attempts", "rebootWithin", "verifyWithin", "poll",
 )  # fmt: skip
 
@@ -159,6 +162,14 @@ def _texts(said: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise BadValue(f"{key}: {value!r} is not a list of texts")
     return tuple(value)
+
+
+def _kubeadm_options(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """kubeadm remembers neither from one run to the next; patches may stand in the config, too."""
+    config, patches = _path(said, "kubeadmConfig", ""), _path(said, "kubeadmPatches", "")
+    if config and patches:
+        raise BadValue(f"kubeadmPatches: {patches!r} beside kubeadmConfig; name the folder in that file instead")
+    return ("--config", config) if config else (("--patches", patches) if patches else ())
 
 
 def _verification(said: Mapping[str, Any]) -> Verification | None:

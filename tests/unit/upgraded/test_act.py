@@ -89,6 +89,7 @@ class Outside:
             resolve=cast("Any", nothing),
             verify=self.verify,
             lock=lambda url, group: self,
+            tidy=cast("Any", nothing),
             images_config=cast("Any", nothing),
             etcd_snapshot=cast("Any", lambda: _text("")),
             clock=lambda: NOW + MINUTE,

@@ -58,6 +58,13 @@ def test_guards_and_settle_times_are_read() -> None:
     assert (rules.settle, rules.attempts, rules.poll) == (timedelta(seconds=1), 3, timedelta(seconds=0.5))
 
 
+def test_kubeadms_config_or_patches_are_passed_on() -> None:
+    assert read_settings({"kubeadmPatches": "/etc/patches"}).kubeadm_options == ("--patches", "/etc/patches")
+    assert read_settings({"kubeadmConfig": "/etc/up.yaml"}).kubeadm_options == ("--config", "/etc/up.yaml")
+    with pytest.raises(BadValue, match="beside kubeadmConfig"):
+        read_settings({"kubeadmPatches": "/etc/patches", "kubeadmConfig": "/etc/up.yaml"})
+
+
 def test_the_keys_that_images_must_be_signed_with_are_read() -> None:
     said = {"verification": {"keys": ["/etc/a.pub", "/etc/b.pub"], "identity": "ghcr.io/o/os"}}
     wanted = Verification(keys=("/etc/a.pub", "/etc/b.pub"), identity="ghcr.io/o/os")

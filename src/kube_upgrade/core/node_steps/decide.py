@@ -23,6 +23,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
     stage.stage,
     stage.pull_images,
     stage.only_fetch,
+    kubeadm.etcd_lives,
     kubeadm.permitted,
     failure.spent,
     lock.take,  # 2. out of service

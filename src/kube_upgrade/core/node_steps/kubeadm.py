@@ -63,6 +63,24 @@ def permitted(case: Case) -> Step | None:
     return None if binary(case) else give_up(case, Why.KUBEADM_VERSION, _no_binary(case, version))
 
 
+def etcd_lives(case: Case) -> Step | None:
+    """After a kubeadm that failed, etcd's own health counts and not what kubeadm said of it.
+
+    An old etcd does not start over data that a new one has touched: another run of kubeadm cannot help
+    (domain.md 4.10).
+    """
+    run = case.facts.kubeadm
+    failed = run is not None and run.version == case.goal.version and run.ended is not None and not run.succeeded
+    if not failed or not case.seen.control_plane or case.seen.health.etcd is not False:
+        return None
+    message = (
+        "etcd of this node is not healthy after a failed kubeadm. Ways back: put kubeadm's own copy "
+        "(/etc/kubernetes/tmp/kubeadm-backup-etcd-*/etcd/member) in the place of /var/lib/etcd/member; or restore "
+        f"{case.facts.etcd_snapshot or 'a snapshot'} with etcdutl: docs/reference/etcd.md"
+    )
+    return give_up(case, Why.ETCD_DOWN, message, case.now + case.seen.rules.poll)
+
+
 def _wrong_step(case: Case, cluster: KubeVersion, version: KubeVersion) -> str:
     """Why the cluster may not go from here to there; empty where it may.
 

@@ -124,15 +124,16 @@ def _message(step: Step, facts: Facts) -> str:
         case ResolveImage() | VerifyImage() | StageImage():
             return step.reference
         case RunKubeadm() | AwaitKubeadm():
-            return _kubeadm(step)
+            return _kubeadm(step, facts)
         case _:
             return ""
 
 
-def _kubeadm(step: RunKubeadm | AwaitKubeadm) -> str:
+def _kubeadm(step: RunKubeadm | AwaitKubeadm, facts: Facts) -> str:
     if isinstance(step, AwaitKubeadm):
         return "kubeadm is still running"
-    return f"kubeadm upgrade {step.role} to {step.version}"
+    saved = f"; etcd: {facts.etcd_snapshot}" if facts.etcd_for == step.version else ""
+    return f"kubeadm upgrade {step.role} to {step.version}{saved}"
 
 
 def _attempt(facts: Facts, limit: int) -> str:

@@ -9,6 +9,7 @@ from kube_upgrade.core.node_steps.decide import decide
 from kube_upgrade.model.host import (
     Facts,
     GoalKind,
+    Health,
     HostRules,
     HostSnapshot,
     Kubeadm,
@@ -179,6 +180,36 @@ class TestKubeadmWithoutEffect:
         assert isinstance(step, Failed)
         assert step.reason == "NoEffect"
         assert "lock and cordon are kept" in step.message
+
+
+class TestEtcdAfterAFailure:
+    """kubeadm said that it rolled etcd back; etcd's own health says whether it did."""
+
+    FAILED = replace(RAN, role=KubeadmRole.APPLY, code=1)
+    DEAD = Health(kubelet=True, api_server=False, etcd=False)
+
+    def view(self, **changed: object) -> HostSnapshot:
+        known = facts(lock=GRANTED, images_for=NEW, kubeadm=self.FAILED, etcd_snapshot="/var/lib/x.db (9 bytes)")
+        shown = {"control_plane": True, "node": a_node(order=APPLY), "facts": known, "health": self.DEAD} | changed
+        return held(**shown)
+
+    def test_a_dead_one_stops_everything_and_both_ways_back_are_named(self) -> None:
+        step = decide(self.view())
+        assert isinstance(step, Failed)
+        assert step.reason == "EtcdDown"
+        assert "/etc/kubernetes/tmp/kubeadm-backup-etcd-*/etcd/member" in step.message
+        assert "/var/lib/x.db (9 bytes) with etcdutl" in step.message
+        assert "lock and cordon are kept" in step.message
+
+    def test_even_where_the_api_died_with_it(self) -> None:
+        assert said(self.view(cluster_version=None, api_reachable=False)) == "EtcdDown"
+
+    def test_a_living_one_lets_kubeadm_run_again(self) -> None:
+        assert isinstance(decide(self.view(health=Health(etcd=True))), RunKubeadm)
+        assert isinstance(decide(self.view(health=Health())), RunKubeadm)
+
+    def test_before_a_failure_its_health_is_verifys_business(self) -> None:
+        assert isinstance(decide(self.view(facts=facts(lock=GRANTED, images_for=NEW, etcd_for=NEW))), RunKubeadm)
 
 
 class TestSignature:
