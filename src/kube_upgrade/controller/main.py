@@ -46,7 +46,7 @@ async def run(settings: Settings) -> None:
         world = World(api, changed=changed.set, controller_node=settings.node)
         actor = Actor(api, plans=world.plans, nodes=world.nodes)
         recorder = Recorder(api, controller=REPORTER, instance=settings.identity)
-        publisher = Publisher(recorder.announce)
+        publisher = Publisher(recorder.announce, world.nodes.values)
         probes = await serve_probes(
             settings.host, settings.port, alive=lambda: None, ready=world.out_of_touch, refresh=publisher.refresh
         )

@@ -7,8 +7,10 @@ from kube_upgrade.controller.announce import announcements
 from kube_upgrade.core.rollout.fleet import selecting
 from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.model.action import Decision
+from kube_upgrade.model.node import Node
+from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim, Hold
+from kube_upgrade.model.status import Claim, Hold, PlanStatus
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import CLAIMS, HOLDS, NODE_SECONDS, NODES, OLDEST_CLAIM, STATES
 
@@ -16,10 +18,14 @@ log = logs.logger("rollout")
 
 
 class Publisher:
-    """Logs what is new since the decision before, and keeps the gauges."""
+    """Logs what is new since the decision before, and keeps the gauges.
 
-    def __init__(self, announce: Callable[[Announcement], None]) -> None:
+    `nodes` are those of this moment: a daemon's phase changes without any decision about it.
+    """
+
+    def __init__(self, announce: Callable[[Announcement], None], nodes: Callable[[], Iterable[Node]]) -> None:
         self._announce = announce
+        self._nodes = nodes
         self._holds: dict[str, Mapping[str, Hold]] = {}
         self._last: dict[str, tuple[ClusterSnapshot, Decision]] = {}
 
@@ -35,11 +41,14 @@ class Publisher:
         self._last[plan] = (seen, decision)
 
     def refresh(self) -> None:
-        """Set the gauges to the last decision about each plan: when somebody asks, not at each turn."""
+        """Set the gauges to the last decision about each plan, and the phases to what the daemons say now: when
+        somebody asks, not at each turn."""
         for gauge in (NODES, STATES, CLAIMS, HOLDS, OLDEST_CLAIM, NODE_SECONDS):
             gauge.clear()
         for seen, decision in self._last.values():
-            _set_gauges(seen, decision)
+            _set_gauges(seen.plan.name, decision.status)
+            for (group, phase), number in _phases(seen.plan.groups, self._nodes()).items():
+                NODES.labels(seen.plan.name, group, phase).set(number)
 
     def forget(self, plans: Iterable[str] = ()) -> None:
         """Only these plans are left; none of them when another replica led in between."""
@@ -61,13 +70,10 @@ class Publisher:
         self._holds[plan] = holds
 
 
-def _set_gauges(seen: ClusterSnapshot, decision: Decision) -> None:
-    plan, status = seen.plan.name, decision.status
+def _set_gauges(plan: str, status: PlanStatus) -> None:
     counts = status.nodes
     for state in ("completed", "in_flight", "failed", "waiting"):
         STATES.labels(plan, state).set(getattr(counts, state))
-    for (group, phase), number in _phases(seen).items():
-        NODES.labels(plan, group, phase).set(number)
     for group, number in Counter(claim.group for claim in status.claims).items():
         CLAIMS.labels(plan, group).set(number)
     for hold in status.holds:
@@ -79,9 +85,6 @@ def _set_gauges(seen: ClusterSnapshot, decision: Decision) -> None:
         NODE_SECONDS.labels(plan, group, "0.9").set(known.p90)
 
 
-def _phases(seen: ClusterSnapshot) -> Counter[tuple[str, str]]:
+def _phases(groups: tuple[Group, ...], nodes: Iterable[Node]) -> Counter[tuple[str, str]]:
     """How many nodes of each group are in which phase, by their daemons' words."""
-    groups = seen.plan.groups
-    return Counter(
-        (group.name, node.report.phase or "unknown") for node in seen.nodes for group in selecting(groups, node)
-    )
+    return Counter((group.name, node.report.phase or "unknown") for node in nodes for group in selecting(groups, node))

@@ -58,7 +58,7 @@ def cluster(*done: str, claimed: Iterator[str] | list[str]) -> ClusterSnapshot:
 
 async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_for_it() -> None:
     eyes, hands = Eyes(cluster(claimed=[])), Hands()
-    loop = Loop(eyes, hands, Publisher(lambda _: None), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
+    loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
 
     await loop.turn()
     eyes.shown = cluster(claimed=NAMES)
@@ -88,7 +88,7 @@ async def test_guards_lost_again_and_again_are_tried_less_and_less_often_and_tol
     loop = Loop(
         Eyes(cluster(claimed=[])),  # type: ignore[arg-type]
         hands,  # type: ignore[arg-type]
-        Publisher(lambda _: None),
+        Publisher(lambda _: None, list),
         changed=asyncio.Event(),
         clock=lambda: NOW,
     )

@@ -4,9 +4,9 @@ from prometheus_client import REGISTRY
 
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.core.rollout.decide import decide
-from kube_upgrade.kube.wire.event import Announcement
+from kube_upgrade.model.node import Node, Report
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from support.builders import NOW, a_claim, a_node, a_plan, control_planes_done, said, seen
+from support.builders import CONTROL, NOW, a_claim, a_node, a_plan, control_planes_done, said, seen
 
 PLAN = "plan"
 
@@ -15,13 +15,27 @@ def value(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"plan": PLAN} | labels)
 
 
-def published(*snapshots: ClusterSnapshot) -> Publisher:
-    heard: list[Announcement] = []
-    publisher = Publisher(heard.append)
-    for snapshot in snapshots:
-        publisher.publish(snapshot, decide(snapshot))
-    publisher.refresh()
-    return publisher
+class Scraped:
+    """A publisher, and the nodes as they are when somebody asks."""
+
+    def __init__(self) -> None:
+        self.nodes: tuple[Node, ...] = ()
+        self.publisher = Publisher(lambda _: None, lambda: self.nodes)
+
+    def decided(self, snapshot: ClusterSnapshot) -> "Scraped":
+        """A decision about this snapshot, and a scrape."""
+        self.publisher.publish(snapshot, decide(snapshot))
+        return self.shown(*snapshot.nodes)
+
+    def shown(self, *nodes: Node) -> "Scraped":
+        """A scrape while the nodes are like this."""
+        self.nodes = nodes
+        self.publisher.refresh()
+        return self
+
+
+def published(snapshot: ClusterSnapshot) -> Publisher:
+    return Scraped().decided(snapshot).publisher
 
 
 def test_nodes_are_counted_by_state_and_by_group_and_phase() -> None:
@@ -30,6 +44,31 @@ def test_nodes_are_counted_by_state_and_by_group_and_phase() -> None:
     assert value("kube_upgrade_plan_nodes", state="completed") == 3
     assert value("kube_upgrade_plan_nodes", state="in_flight") == 1
     assert value("kube_upgrade_nodes", group="workers", phase="draining") == 1
+
+
+def test_a_phase_that_emptied_and_a_group_that_went_are_not_shown_any_more() -> None:
+    plan = a_plan(claims=[a_claim("w-1")])
+    scraped = Scraped().decided(control_planes_done(a_node("w-1", **said(phase="draining")), plan=plan))
+    assert value("kube_upgrade_nodes", group="workers", phase="draining") == 1
+
+    scraped.decided(control_planes_done(a_node("w-1", **said(phase="rebooting")), plan=plan))
+    assert value("kube_upgrade_nodes", group="workers", phase="draining") is None
+    assert value("kube_upgrade_nodes", group="workers", phase="rebooting") == 1
+
+    scraped.decided(control_planes_done(a_node("w-1"), plan=a_plan(CONTROL)))
+    assert value("kube_upgrade_nodes", group="workers", phase="rebooting") is None
+    assert value("kube_upgrade_claims", group="workers") is None
+
+
+def test_a_phase_that_changes_without_any_decision_is_shown_at_the_next_scrape() -> None:
+    """A daemon that fetches ahead wakes nobody (observe.matters)."""
+    staging, idle = (a_node("w-1", report=Report(phase=phase)) for phase in ("staging", "idle"))
+    scraped = Scraped().decided(control_planes_done(staging))
+
+    scraped.shown(idle)
+
+    assert value("kube_upgrade_nodes", group="workers", phase="staging") is None
+    assert value("kube_upgrade_nodes", group="workers", phase="idle") == 1
 
 
 def test_the_oldest_claim_tells_its_age() -> None:
