@@ -100,6 +100,13 @@ def window_closes_midway(seed: int | None = None) -> Story:
     return Story(world, seed=seed)
 
 
+def three_minors_window_closes(seed: int | None = None) -> Story:
+    """The window closes in the second of three hops and opens again next day: the way goes on where it was."""
+    window = a_window("30 7 * * *", hours=37 / 60)
+    plan = a_plan(via=(v("v1.35.9"), v("v1.36.4")), windows=(window,))
+    return Story(World(plan, a_cluster(2, 2, kubelet=v("v1.34.5"))), seed=seed)
+
+
 def version_changed_midway(seed: int | None = None) -> Story:
     """v1.37.2 becomes v1.37.3 while w-1 is drained and the rest is done or waiting."""
     edit = Event(
@@ -149,6 +156,7 @@ SCENARIOS = (
     three_minors,
     three_minors_workers_skip,
     window_closes_midway,
+    three_minors_window_closes,
     version_changed_midway,
     corrected_after_a_failure,
     cordoned_and_held,

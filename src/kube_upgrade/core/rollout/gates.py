@@ -130,8 +130,8 @@ def window_is_long_enough(fleet: Fleet, node: Node, group: Group) -> Hold | None
     typical = fleet.durations.get(group.name)
     if typical is None or fleet.closes is None or fleet.seen.now + timedelta(seconds=typical.p90) < fleet.closes:
         return None
-    left = (fleet.closes - fleet.seen.now).total_seconds()
-    why = f"nodes of {group.name} take {typical.p90:.0f} s; {left:.0f} s are left until {fleet.closes:%H:%M} UTC"
+    # No seconds that are left: a sentence that changes at each look would be written at each look.
+    why = f"nodes of {group.name} take {typical.p90:.0f} s, longer than is left until {fleet.closes:%H:%M} UTC"
     return Hold(Reason.OUTSIDE_WINDOW, why)
 
 

@@ -166,7 +166,14 @@ def test_a_node_that_would_not_end_inside_the_window_is_not_started() -> None:
     too_long = decide(control_planes_done(plan=with_durations(plan, 400)))
     assert [claim.node for claim in claimed] == ["w-1"]
     assert too_long.status.claims == ()
-    assert too_long.holds["w-1"].message == "nodes of workers take 400 s; 360 s are left until 08:06 UTC"
+    assert too_long.holds["w-1"].message == "nodes of workers take 400 s, longer than is left until 08:06 UTC"
+
+
+def test_while_the_window_runs_out_the_reason_stays_word_for_word() -> None:
+    """A status is written only when something changed: seconds that are left would change it at each look."""
+    plan = with_durations(a_plan(windows=(a_window("0 6 * * *", hours=2.1),)), 400)
+    first, later = (control_planes_done(plan=plan, now=NOW + MINUTE * n) for n in range(2))
+    assert decide(first).status.holds == decide(later).status.holds
 
 
 def test_an_order_must_begin_early_enough_to_end_inside_the_window() -> None:
