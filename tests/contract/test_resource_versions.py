@@ -275,6 +275,23 @@ async def test_pages_of_a_list_are_of_one_moment(server: Server) -> None:
         await server.api.delete(f"{WIDGETS}/{name}-{server.tag}")
 
 
+async def test_a_list_at_exactly_one_revision_shows_the_past(server: Server) -> None:
+    """The judge's way back after a 410."""
+    made = version(await server.create_widget())
+    changed = version(await server.api.patch(server.widget, {"spec": {"size": 2}}, dict))
+    await server.api.delete(server.widget)
+
+    async def at(revision: str) -> list[str]:
+        params = {"labelSelector": f"test={server.tag}", "resourceVersion": revision, "resourceVersionMatch": "Exact"}
+        page = await server.api.get(WIDGETS, Page, params)
+        return [msgspec.json.decode(item, type=Identified).metadata.resource_version for item in page.items]
+
+    assert await at(str(int(made) - 1)) == []
+    assert await at(made) == [made]
+    assert await at(changed) == [changed]
+    assert await at(str(int(changed) + 1)) == []
+
+
 async def test_a_watch_tells_what_came_later_in_order(server: Server) -> None:
     before = version(await server.create_widget())
     changed = version(await server.api.patch(server.widget, {"spec": {"size": 2}}, dict))

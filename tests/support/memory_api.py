@@ -78,6 +78,7 @@ class MemoryApi:
         self._pages: dict[str, tuple[int, list[Object]]] = {}
         self._version = 1
         self._oldest = 0  # changes up to here are forgotten
+        self._watched_from = 0  # no watch goes on from before
         self._uids = itertools.count(1)
         self.on_write: list[Callable[[], None]] = []
 
@@ -138,8 +139,12 @@ class MemoryApi:
 
     def watch(self, path: str, since: str, params: Mapping[str, str] = NO_PARAMS) -> list[Object]:
         """The events after this resourceVersion, in order. Gone where they were compacted away."""
-        if int(since) < self._oldest:
-            raise Gone(410, "Expired", f"too old resource version: {since} ({self._oldest})")
+        if int(since) < self._watched_from:
+            raise Gone(410, "Expired", f"too old resource version: {since} ({self._watched_from})")
+        return self.past(path, since, params)
+
+    def past(self, path: str, since: str, params: Mapping[str, str] = NO_PARAMS) -> list[Object]:
+        """What etcd still knows of what happened after this resourceVersion, whatever watches may ask for."""
         where, wanted = address(path), _selector(params)
         changes = (c for c in self._history if c.version > int(since) and where.holds(c.where))
         return [event for change in changes for event in _events(change, wanted)]
@@ -150,9 +155,13 @@ class MemoryApi:
 
     def compact(self) -> None:
         """Forget the history up to now, as etcd does every few minutes."""
-        self._oldest = self._version
+        self._oldest = self._watched_from = self._version
         self._history.clear()
         self._pages.clear()
+
+    def restart(self) -> None:
+        """Forget what watches could go on from, as a server that starts anew; etcd still knows every revision."""
+        self._watched_from = self._version
 
     def _list(self, where: Address, params: Mapping[str, str]) -> Object:
         if token := params.get("continue"):
@@ -161,7 +170,12 @@ class MemoryApi:
             version, found = self._pages.pop(token)
         else:
             wanted = _selector(params)
-            version, found = self._version, [o for o in self._below(where) if wanted(o)]
+            version = self._version
+            objects = self._objects
+            if params.get("resourceVersionMatch") == "Exact":
+                version = int(params["resourceVersion"])
+                objects = self._objects_at(version)
+            found = [o for o in _below(objects, where) if wanted(o)]
         size = int(params.get("limit") or 0) or len(found)
         meta: Object = {"resourceVersion": str(version)}
         if found[size:]:
@@ -169,10 +183,17 @@ class MemoryApi:
             self._pages[meta["continue"]] = (version, found[size:])
         return {"kind": "List", "metadata": meta, "items": found[:size]}
 
-    def _below(self, where: Address) -> Iterator[Object]:
-        for key in sorted(self._objects):
-            if where.holds(Address(*key)):
-                yield copy.deepcopy(self._objects[key])
+    def _objects_at(self, version: int) -> dict[tuple[str, str, str, str], Object]:
+        """What was there at this revision."""
+        if version < self._oldest:
+            raise Gone(410, "Expired", f"The provided resource version {version} has been compacted")
+        objects = dict(self._objects)
+        for change in reversed(self._history):
+            if change.version > version:
+                objects.pop(change.where.key, None)
+                if change.old is not None:
+                    objects[change.where.key] = change.old
+        return objects
 
     def _existing(self, where: Address) -> Object:
         if where.key not in self._objects:
@@ -220,6 +241,12 @@ class MemoryApi:
         for notify in self.on_write:
             notify()
         return copy.deepcopy(last)
+
+
+def _below(objects: Mapping[tuple[str, str, str, str], Object], where: Address) -> Iterator[Object]:
+    for key in sorted(objects):
+        if where.holds(Address(*key)):
+            yield copy.deepcopy(objects[key])
 
 
 def merged(target: Any, patch: Any) -> Any:

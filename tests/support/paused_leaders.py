@@ -181,7 +181,7 @@ class Cluster:
         return History(revisions=tuple(revisions))
 
     def _events(self, path: str) -> list[dict[str, Any]]:
-        return [event for event in self.memory.watch(path, "1") if event["type"] != "BOOKMARK"]
+        return [event for event in self.memory.past(path, "1") if event["type"] != "BOOKMARK"]
 
     def _revision(self, event: dict[str, Any]) -> Revision:
         found = event["object"]

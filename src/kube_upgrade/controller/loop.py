@@ -48,7 +48,7 @@ class Loop:
         self._changed = changed  # set by the watches
         self._failures = 0
         self._lost = 0  # turns in a row in which a guard did not hold
-        self._publish_after: dict[str, float] = {}  # plan → monotonic seconds
+        self._publish_after: dict[str, float] = {}  # plan → seconds of the event loop's clock
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -83,7 +83,7 @@ class Loop:
         if held and not early:
             self._publisher.publish(seen, decision)
             rest = len(decision.status.claims) * SECONDS_PER_CLAIM
-            self._publish_after[seen.plan.name] = time.monotonic() + rest
+            self._publish_after[seen.plan.name] = asyncio.get_running_loop().time() + rest
         if early:
             await asyncio.sleep(0.0 if decision.actions else early)
         if early or (decision.actions and held):
@@ -101,7 +101,7 @@ class Loop:
 
     def _paced(self, plan: str, decision: Decision) -> tuple[Decision, float]:
         """The decision without its status where that would come too early, and the seconds until it may be written."""
-        early = self._publish_after.get(plan, 0.0) - time.monotonic()
+        early = self._publish_after.get(plan, 0.0) - asyncio.get_running_loop().time()
         publishes = any(isinstance(action, PublishStatus) for action in decision.actions)
         if early <= 0 or not publishes:
             return decision, 0.0

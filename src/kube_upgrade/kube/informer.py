@@ -9,7 +9,6 @@ bounded, jittered pause.
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -62,8 +61,8 @@ class Informer(Generic[Wire, Value]):
     `on_change(key, old, new)` is called after the copy has changed; None stands for "is not there". An object that was
     deleted and made again under its name is reported as gone, then as new, even if the deletion itself was not seen.
 
-    `last_contact` is the moment (monotonic seconds) of the server's last word. `stale_since` is None while the watch
-    stands, else since when the copy may be old. Silence alone is noticed after client.SILENCE_SECONDS.
+    `last_contact` is the moment (seconds of the event loop) of the server's last word. `stale_since` is None while the
+    watch stands, else since when the copy may be old. Silence alone is noticed after client.SILENCE_SECONDS.
     """
 
     def __init__(
@@ -109,9 +108,9 @@ class Informer(Generic[Wire, Value]):
         """One list where one is needed, and one watch up to its end."""
         if not self._version:
             self._version = await self._list()
-        started = time.monotonic()
+        started = _seconds()
         await self._watch()
-        if time.monotonic() - started < SHORT_LIFE_SECONDS:
+        if _seconds() - started < SHORT_LIFE_SECONDS:
             raise KubeError("the server ended the watch at once")
         self._failures = self._expiries = 0
 
@@ -200,7 +199,7 @@ class Informer(Generic[Wire, Value]):
 
     def _heard(self) -> None:
         """The server answered."""
-        self.last_contact = time.monotonic()
+        self.last_contact = _seconds()
         self.stale_since = None
         if self._trouble:
             _log.info("watching again", path=self._path)
@@ -215,7 +214,7 @@ class Informer(Generic[Wire, Value]):
         else:
             self._failures += 1
         if self.stale_since is None:
-            self.stale_since = self.last_contact if self.last_contact is not None else time.monotonic()
+            self.stale_since = self.last_contact if self.last_contact is not None else _seconds()
         kind = f"{type(error).__name__} {error.status if isinstance(error, ApiError) else ''}"
         seconds = pause(self._failures or self._expiries, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
         if isinstance(error, ApiError) and error.retry_after:
@@ -227,6 +226,11 @@ class Informer(Generic[Wire, Value]):
 
 
 T = TypeVar("T")
+
+
+def _seconds() -> float:
+    """The event loop's clock, which is the monotonic one, as everything that sleeps here goes by it."""
+    return asyncio.get_running_loop().time()
 
 
 def _decoded(raw: bytes | msgspec.Raw, type: type[T]) -> T:
