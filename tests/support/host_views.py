@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from kube_upgrade.core.node_steps.verify import STATIC_PODS
 from kube_upgrade.model.host import (
     Facts,
     GoalKind,
@@ -20,7 +19,7 @@ from kube_upgrade.model.host import (
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.os import Deployment, ImageReference, OsStatus
-from kube_upgrade.model.pod import Pod
+from kube_upgrade.model.pod import STATIC_PODS, Pod
 from kube_upgrade.model.version import KubeVersion
 from support.builders import NEW, NOW, OLD
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
-from kube_upgrade.core.node_steps.verify import STATIC_PODS, look
+from kube_upgrade.core.node_steps.verify import look
 from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.registry_errors import RegistryError, RegistryProblem
@@ -30,7 +30,7 @@ from kube_upgrade.model.labels import CONTROL_PLANE_LABEL
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.os import Deployment, ImageReference, OsProblem, OsStatus, Staged, StageOutcome
-from kube_upgrade.model.pod import Pod
+from kube_upgrade.model.pod import STATIC_PODS, Pod
 from kube_upgrade.model.version import KubeVersion
 from kube_upgrade.upgraded.act import Actor, Lock, Ports
 from kube_upgrade.upgraded.loop import Loop

@@ -11,7 +11,7 @@ from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.informer import Informer
 from kube_upgrade.kube.wire.kubeadm_config import read_cluster_version
-from kube_upgrade.kube.wire.node import NodeObject, to_node, version_or_none
+from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject, to_pod
 from kube_upgrade.kube.wire.schema import PlanObject
@@ -113,6 +113,5 @@ def _decided_on(node: Node) -> Node:
 def to_static_pod(wire: PodObject) -> StaticPod:
     """A control-plane pod as decisions see it; the version is None where the image's tag is none."""
     pod = to_pod(wire)
-    tag = pod.images[0].rpartition(":")[2] if pod.images else ""
-    component = pod.labels.get("component", "")
-    return StaticPod(node=pod.node, component=component, version=version_or_none(tag), ready=pod.ready)
+    version = KubeVersion.of_image(pod.images[0]) if pod.images else None
+    return StaticPod(node=pod.node, component=pod.labels.get("component", ""), version=version, ready=pod.ready)

@@ -1,6 +1,8 @@
 """Moments as text: RFC 3339, always with a zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+TICK = timedelta(microseconds=1)  # the least by which two moments differ that are written down
 
 
 def time_or_none(text: str | None) -> datetime | None:

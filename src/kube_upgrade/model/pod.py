@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+# What kubeadm runs of Kubernetes itself as static pods on a control plane; etcd has versions of its own.
+STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
 
 @dataclass(frozen=True, slots=True)
 class Toleration:

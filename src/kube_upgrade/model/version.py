@@ -32,6 +32,14 @@ class KubeVersion:
         major, minor, patch, pre = found.groups()
         return cls(int(major), int(minor), int(patch), pre or "")
 
+    @classmethod
+    def of_image(cls, reference: str) -> "KubeVersion | None":
+        """The version in an image's tag, whether a digest follows it or not; None where the tag is none."""
+        try:
+            return cls.parse(reference.partition("@")[0].rpartition(":")[2])
+        except BadVersion:
+            return None
+
     @property
     def release(self) -> tuple[int, int]:
         """(major, minor): what the skew policy counts in."""

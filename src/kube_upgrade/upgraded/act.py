@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from kube_upgrade.core.fleetlock.protocol import Kind
 from kube_upgrade.core.node_steps.goal import choose, facts_of
 from kube_upgrade.core.node_steps.kubeadm import WITHOUT_EFFECT
 from kube_upgrade.core.node_steps.pace import spread
@@ -44,7 +45,6 @@ from kube_upgrade.model.step import (
 )
 from kube_upgrade.model.version import KubeVersion
 
-NO_OTHER_NODE = "no_other_node"  # FleetLock kind of a grant without a drain (design 2.5)
 HELD_OPEN = timedelta(seconds=3)  # a refusal that took longer was a request held open: ask again at once
 AWAY = timedelta(seconds=10)  # a lock server that does not answer is asked again after this, at most
 _UNTOUCHED = (KubeadmProblem.NOT_FOUND, KubeadmProblem.WRONG_VERSION, KubeadmProblem.RUNNING)
@@ -220,7 +220,7 @@ class Actor:
         answer = await self._ask(step)
         now = self._ports.clock()
         if isinstance(answer, Granted):
-            alone = answer.kind == NO_OTHER_NODE
+            alone = answer.kind == Kind.NO_OTHER_NODE
             lock = replace(asked, granted=granted or now, no_other_node=alone)
         else:
             again = now + self._pause(answer, now - begun, seen)

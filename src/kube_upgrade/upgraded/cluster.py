@@ -1,6 +1,5 @@
 """What the daemon reads and writes in the cluster, with nothing but the kubelet's own rights (design 9)."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 
 import msgspec
@@ -10,11 +9,12 @@ from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.errors import BadAnswer
 from kube_upgrade.kube.wire import node as keys
+from kube_upgrade.kube.wire.kubeadm_config import read_cluster_version
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.pod import PodObject, to_pod
 from kube_upgrade.model.node import Node, Report
 from kube_upgrade.model.pod import Pod
-from kube_upgrade.model.version import BadVersion, KubeVersion
+from kube_upgrade.model.version import KubeVersion
 
 USER_PREFIX = "system:node:"
 _ANNOTATIONS = {
@@ -69,6 +69,10 @@ class Cluster:
         found = await self._api.get(paths.PODS, _Pods, {"fieldSelector": f"spec.nodeName={self.name}"})
         return tuple(to_pod(pod) for pod in found.items)
 
+    async def version(self) -> KubeVersion | None:
+        """kubeadm-config's kubernetesVersion; None where there is none."""
+        return await read_cluster_version(self._api)
+
     async def kubeadm_config(self) -> dict[str, object]:
         """kubeadm's ClusterConfiguration. Raises BadAnswer where it is not one."""
         path = paths.configmap("kube-system", "kubeadm-config")
@@ -90,14 +94,6 @@ class Cluster:
         if keys.STATUS in changed:
             metadata["resourceVersion"] = node.resource_version
         return to_node(await self._api.patch(paths.node(self.name), {"metadata": metadata}, NodeObject))
-
-
-def version_in(config: Mapping[str, object]) -> KubeVersion | None:
-    """kubernetesVersion of a ClusterConfiguration."""
-    try:
-        return KubeVersion.parse(str(config.get("kubernetesVersion")))
-    except BadVersion:
-        return None
 
 
 def differences(before: Report, after: Report) -> dict[str, str | None]:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from kube_upgrade.telemetry.health import serve_probes
 from kube_upgrade.upgraded.act import Actor, Lock, Ports
 from kube_upgrade.upgraded.cluster import Cluster, NoNodeName, own_name
 from kube_upgrade.upgraded.hosts import STATE, os_driver
+from kube_upgrade.upgraded.live_settings import LiveSettings
 from kube_upgrade.upgraded.lock import AnotherDaemon, only_daemon
 from kube_upgrade.upgraded.loop import Loop
 from kube_upgrade.upgraded.observe import Observer
@@ -58,18 +59,19 @@ def start(config: Path) -> None:
         settings = load(config)
         logs.configure(settings.node.log_level or "info")
         with only_daemon(on_host(settings.root, f"{STATE}/lock")):
-            asyncio.run(run(settings))
+            asyncio.run(run(LiveSettings(config, settings)))
     except (BadSettings, AnotherDaemon, NoIdentity, BadMachineId, NoNodeName, OSError) as error:
         sys.exit(f"upgraded: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
         log.info("stopped")
 
 
-async def run(settings: Settings) -> None:
+async def run(live: LiveSettings) -> None:
     """Find out who we are, follow the own Node, and take turns."""
     _stop_on_signal()
     # Each thread that ever ran keeps memory of its own: files need no more than two.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=2))
+    settings = live.settings
     root = settings.root
     me = machine_id(root)
     fleetlock_id(me)  # a machine without a usable id must not start
@@ -80,15 +82,25 @@ async def run(settings: Settings) -> None:
     async with KubeApi.connect(kubeconfig, user_agent="upgraded") as api, await _probes(settings, readiness):
         name = await _name(api, readiness)
         log.info("starting", node=name, version=version("kube-upgrade"))
-        loop = await _loop(settings, Cluster(api, name), state, changed, me)
+        loop = await _loop(live, Cluster(api, name), state, changed, me)
         loop.readiness = readiness
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_informer(api, name, changed).run())
-            group.create_task(loop.run())
+        await together(_informer(api, name, changed).run(), loop.run())
 
 
-async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed: asyncio.Event, me: str) -> Loop:
-    root, runner = settings.root, SubprocessRunner()
+async def together(*jobs: Coroutine[None, None, None]) -> None:
+    """Run them until one fails or this is cancelled; then all end, and the failure is raised as it is."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _loop(live: LiveSettings, cluster: Cluster, state: StateFile, changed: asyncio.Event, me: str) -> Loop:
+    settings, runner = live.settings, SubprocessRunner()
+    root = settings.root
     jobs = choose_jobs(root, runner, run=settings.systemd_run, control=settings.systemctl)
     driver = os_driver(settings, runner, jobs)
     try:
@@ -113,7 +125,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
     registry = Registry(root)
 
     async def verify(reference: str, digest: str) -> None:
-        policy = settings.rules.verification
+        policy = live.settings.rules.verification
         if policy is not None:
             await Trust(policy, registry, runner, root=root).check(reference, digest)
 
@@ -128,9 +140,7 @@ async def _loop(settings: Settings, cluster: Cluster, state: StateFile, changed:
         tidy=partial(asyncio.to_thread, keep_newest, root),
         clock=_now,
     )
-    observer = Observer(
-        settings=settings, cluster=cluster, os=driver, kubeadm=kubeadm, etcd=etcd, jobs=jobs, clock=_now
-    )
+    observer = Observer(live=live, cluster=cluster, os=driver, kubeadm=kubeadm, etcd=etcd, jobs=jobs, clock=_now)
     actor = Actor(ports, state)
     return Loop(
         observer=observer, actor=actor, state=state, changed=changed, clock=_now, version=version("kube-upgrade")

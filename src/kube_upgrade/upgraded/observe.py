@@ -24,7 +24,8 @@ from kube_upgrade.model.node_config import BadValue, NodeConfig, read_config
 from kube_upgrade.model.os import OsStatus
 from kube_upgrade.telemetry import logs
 from kube_upgrade.upgraded import probe, static_files
-from kube_upgrade.upgraded.cluster import Cluster, version_in
+from kube_upgrade.upgraded.cluster import Cluster
+from kube_upgrade.upgraded.live_settings import LiveSettings
 from kube_upgrade.upgraded.settings import DEFAULT_KUBECONFIG, Settings
 
 OS_SECONDS = 10.0  # `rpm-ostree status` starts a daemon on the host: not at every look
@@ -36,7 +37,7 @@ _log = logs.logger("observe")
 class Observer:
     """Looks. What is remembered here saves work or keeps the last good value; a restart forgets it without harm."""
 
-    settings: Settings
+    live: LiveSettings
     cluster: Cluster
     os: OsDriver
     kubeadm: Callable[[str], KubeadmDriver]
@@ -52,8 +53,14 @@ class Observer:
     _versions: dict[tuple[str, int], Kubeadm] = field(default_factory=dict)
     _os: tuple[float, OsStatus] | None = None
 
+    @property
+    def settings(self) -> Settings:
+        """As of the last look."""
+        return self.live.settings
+
     async def look(self, facts: Facts) -> HostSnapshot:
         """Everything that a step towards the present goal may depend on. Raises NoIdentity."""
+        await asyncio.to_thread(self.live.read)
         seen = await self._base(facts)
         case = choose(seen)
         if case is not None and seen.os is not None:
@@ -144,7 +151,7 @@ class Observer:
     async def _closer(self, seen: HostSnapshot, case: Case) -> HostSnapshot:
         """With something to do: the cluster's version, pods, programs and the health of what runs here."""
         root, settings = self.settings.root, self.settings
-        config = await _unless_away(self.cluster.kubeadm_config())
+        version = await _unless_away(self.cluster.version())
         pods = await _unless_away(self.cluster.pods())
         api = probe.api_server_ready(settings.api_server, root) if seen.control_plane else _nobody()
         etcd = self.etcd.healthy() if seen.control_plane else _nobody()
@@ -152,7 +159,7 @@ class Observer:
         server = static_files.kubelet_server(root, settings.kubeconfig)
         return replace(
             seen,
-            cluster_version=version_in(config) if config is not None else None,
+            cluster_version=version,
             pods=pods,
             manifests=static_files.manifest_versions(root) if seen.control_plane else {},
             kubeadms=await self._kubeadms(case),

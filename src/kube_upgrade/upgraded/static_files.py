@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from kube_upgrade.core.node_steps.verify import STATIC_PODS
 from kube_upgrade.host.kubeadm import MANIFESTS
 from kube_upgrade.host.paths import on_host
-from kube_upgrade.model.version import BadVersion, KubeVersion
+from kube_upgrade.model.pod import STATIC_PODS
+from kube_upgrade.model.version import KubeVersion
 
 CRI_FILE = "/var/lib/kubelet/instance-config.yaml"
 CRI_SOCKETS = ("/var/run/crio/crio.sock", "/var/run/containerd/containerd.sock")
@@ -23,10 +23,8 @@ def manifest_versions(root: Path) -> dict[str, KubeVersion]:
     found = {}
     for name in STATIC_PODS:
         image = _IMAGE.search(_read(root, f"{MANIFESTS}/{name}.yaml"))
-        try:
-            found[name] = KubeVersion.parse(image.group(1).rpartition(":")[2] if image else "")
-        except BadVersion:
-            continue
+        if image and (version := KubeVersion.of_image(image.group(1))):
+            found[name] = version
     return found
 
 

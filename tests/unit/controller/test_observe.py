@@ -57,6 +57,14 @@ def test_an_image_by_digest_has_no_version() -> None:
     assert to_static_pod(pod).version is None
 
 
+def test_a_digest_behind_the_tag_does_not_hide_the_version() -> None:
+    """As a registry mirror or an admission plugin pins it; without its version no node of the cluster may start."""
+    image = "reg.example:5000/kube-apiserver:v1.36.3@sha256:00"
+    pod = PodObject(metadata=ObjectMeta(name="x"), spec=PodSpec(containers=[Container(image=image)]))
+
+    assert to_static_pod(pod).version == KubeVersion.parse("v1.36.3")
+
+
 @pytest.mark.parametrize(
     ("document", "version"),
     [

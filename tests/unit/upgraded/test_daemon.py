@@ -1,5 +1,6 @@
 """How the daemon is put together, by what it finds on the host."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from kube_upgrade.host.bootc import Bootc
 from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import SubprocessRunner
+from kube_upgrade.upgraded.daemon import together
 from kube_upgrade.upgraded.hosts import os_driver
 from kube_upgrade.upgraded.settings import Settings
 
@@ -26,3 +28,21 @@ def test_bootc_drives_only_where_rpm_ostree_is_absent(tmp_path: Path, programs: 
     for program in programs:
         (tmp_path / "usr/bin" / program).touch()
     assert isinstance(os_driver(Settings(root=tmp_path), SubprocessRunner(), PlainJobs(tmp_path)), driver)
+
+
+async def test_what_runs_together_ends_together_and_the_first_failure_is_told_as_it_is() -> None:
+    """No group around it: systemd's journal shows the one sentence that counts."""
+    ended = asyncio.Event()
+
+    async def lasts() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def fails() -> None:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await together(lasts(), fails())
+    assert ended.is_set()

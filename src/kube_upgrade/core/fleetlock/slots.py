@@ -18,12 +18,11 @@ again, and taking it away takes it from nobody. tests/properties/test_lock_store
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from kube_upgrade.model.lock import Holder, LockGroup, Turn
-
-_TICK = timedelta(microseconds=1)
+from kube_upgrade.model.moment import TICK
 
 
 class Verdict(StrEnum):
@@ -66,7 +65,7 @@ def reserve(group: LockGroup, wish: Wish, now: datetime) -> tuple[LockGroup, Ver
     free = group.slots - len(group.holders)
     if free <= len(ahead(group, wish.replica)):
         return join(group, wish.replica), Verdict.FULL if free <= 0 else Verdict.QUEUED
-    since = now if group.last is None else max(now, group.last + _TICK)
+    since = now if group.last is None else max(now, group.last + TICK)
     holder = Holder(id=wish.id, since=since, node=wish.node, uid=wish.uid, reason=wish.reason)
     waiting = leave(group, wish.replica).waiting + ((wish.replica,) if wish.replica and wish.more else ())
     return replace(group, holders=(*group.holders, holder), last=since, waiting=waiting), Verdict.TAKEN

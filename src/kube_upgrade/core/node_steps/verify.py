@@ -5,12 +5,11 @@ from datetime import timedelta
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.goal import choose
 from kube_upgrade.model.host import GoalKind, HostSnapshot, Streak
-from kube_upgrade.model.pod import Pod
+from kube_upgrade.model.pod import STATIC_PODS, Pod
 from kube_upgrade.model.step import Failed, Step, Wait, Why
-from kube_upgrade.model.version import BadVersion, KubeVersion
+from kube_upgrade.model.version import KubeVersion
 
 GAP = timedelta(seconds=10)  # a longer time between two looks proves nothing about the time between
-STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def lacking(case: Case) -> tuple[str, ...]:
@@ -55,17 +54,12 @@ def _static_pods(case: Case) -> tuple[str, ...]:
     return tuple(
         f"{name} is not ready" + (f" at {version}" if version else "")
         for name in STATIC_PODS
-        if name not in mine or not mine[name].ready or (version and image_version(mine[name]) != version)
+        if name not in mine or not mine[name].ready or (version and _version(mine[name]) != version)
     )
 
 
-def image_version(pod: Pod) -> KubeVersion | None:
-    """The version in the tag of the pod's first image."""
-    image = pod.images[0].partition("@")[0] if pod.images else ""
-    try:
-        return KubeVersion.parse(image.rpartition(":")[2])
-    except BadVersion:
-        return None
+def _version(pod: Pod) -> KubeVersion | None:
+    return KubeVersion.of_image(pod.images[0]) if pod.images else None
 
 
 def look(before: Streak | None, seen: HostSnapshot) -> Streak | None:

@@ -7,13 +7,13 @@ from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, st
 from kube_upgrade.core.rollout.gates import WITHDRAWING, first_hold
 from kube_upgrade.core.rollout.upkeep import config_changes
 from kube_upgrade.model.action import OrderNode, WithdrawOrder
+from kube_upgrade.model.moment import TICK
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import Claim, Hold, Reason
 from kube_upgrade.model.step import Why
 from kube_upgrade.model.version import KubeVersion
 
-TICK = timedelta(microseconds=1)
 NO_GROUP = "not exactly one group selects this node"
 STILL_DRAINED = Hold(Reason.ORDER_WITHDRAWN, "its order was taken back; the lock server still has it drained")
 

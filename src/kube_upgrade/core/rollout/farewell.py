@@ -1,14 +1,13 @@
 """When the last plan is gone: waiting orders are taken back, and nodes forget what they were told."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kube_upgrade.core.rollout.fleet import MUTATING, waiting_order
 from kube_upgrade.core.rollout.upkeep import told
 from kube_upgrade.model.action import ForgetNode, WithdrawOrder
+from kube_upgrade.model.moment import TICK
 from kube_upgrade.model.node import Node
-
-TICK = timedelta(microseconds=1)
 
 
 def farewell(nodes: Iterable[Node], now: datetime) -> list[WithdrawOrder | ForgetNode]:

@@ -12,11 +12,11 @@ from kube_upgrade.core.rollout.ownership import foreign_until
 from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, find_path
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Group, nodes_allowed
+from kube_upgrade.model.pod import STATIC_PODS
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
 from kube_upgrade.model.status import MAX_CLAIMS, Claim, Duration, Hold
 from kube_upgrade.model.version import KubeVersion
 
-KUBERNETES_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 MUTATING = (NodeStatus.UPGRADING, NodeStatus.REBASING)  # from kubeadm's start on a node finishes what it began
 
 
@@ -113,12 +113,12 @@ class Fleet:
     def pods_lacking(self, node: Node, hop: KubeVersion) -> bool:
         """True where a Kubernetes component of a control-plane node is not shown at the hop."""
         shown = {pod.component: pod.version for pod in self.pods.get(node.name, ())}
-        return not all(self.path.passed(shown.get(name), hop) for name in KUBERNETES_COMPONENTS)
+        return not all(self.path.passed(shown.get(name), hop) for name in STATIC_PODS)
 
     def unready_pod(self, node: Node) -> str | None:
         """The first Kubernetes component of a control-plane node that is not Ready."""
         pods = sorted(self.pods.get(node.name, ()), key=lambda pod: pod.component)
-        return next((p.component for p in pods if p.component in KUBERNETES_COMPONENTS and not p.ready), None)
+        return next((p.component for p in pods if p.component in STATIC_PODS and not p.ready), None)
 
     def settled(self, node: Node, hop: KubeVersion) -> bool:
         """True where a node is proven and its claim, soak included, is over. Skipped hops count as settled.
