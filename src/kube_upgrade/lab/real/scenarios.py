@@ -24,6 +24,13 @@ INTO_KUBEADM = 30.0  # seconds from kubeadm's start to the power cut: the old et
 async def _straight(course: Course) -> None:
     await course.apply_plan()
     hops = 1 + len(course.via)
+    await course.until(
+        lambda world: _kubelet(world) == course.target, HOP * hops, "no control plane has the new kubelet"
+    )
+    versions = {image.rpartition(":")[2] for image in repair.manifest_images(course.cluster.first).values()}
+    course.check(
+        course.target in versions, f"the new kubelet met static pods of its own version: {', '.join(sorted(versions))}"
+    )
     await course.complete(HOP * hops * len(course.cluster.nodes) / 2)
     await _lived_through(course, hops)
 
@@ -114,15 +121,22 @@ async def _cut_short(course: Course) -> None:
 
 
 async def _upstream_order(course: Course) -> None:
-    """What upstream's README warns of: kubelet and kubeadm are replaced together, before `kubeadm upgrade`."""
+    """What upstream's README warns of: kubelet and kubeadm are replaced together, before `kubeadm upgrade`.
+
+    It saw the preflight fail on 1.30 → 1.31. Here the notes tell what this pair of versions does.
+    """
     first = course.cluster.first
     await course.run(first, "systemctl", "stop", "upgraded")
     image = course.cluster.image(course.target)
     await course.run(first, "rpm-ostree", "rebase", "--bypass-driver", image, course.cluster.digests[course.target])
     await asyncio.to_thread(first.reboot_in_order)
     await course.run(first, "systemctl", "stop", "upgraded")
-    await course.until(lambda world: str(world.nodes[CONTROL_PLANE].kubelet) == course.target, 120.0, "no new kubelet")
-    course.note(f"kubelet {course.target} runs the static pods of {course.cluster.wanted.version}")
+    await course.until(lambda world: _kubelet(world) == course.target, 120.0, "no new kubelet")
+    images = repair.manifest_images(first)
+    course.check(
+        images["kube-apiserver"].endswith(course.cluster.wanted.version),
+        f"kubelet {course.target} runs {images['kube-apiserver']}, which the version skew policy forbids",
+    )
     done = await asyncio.to_thread(
         first.exec,
         "kubeadm", "upgrade", "apply", course.target, "--yes", "--ignore-preflight-errors=SystemVerification",
@@ -143,6 +157,12 @@ async def _refusals(course: Course) -> None:
 def _broken_api_server(cluster: RealCluster) -> None:
     cluster.publish(broken=[BROKEN])
     cluster.hurry_kubeadm("v1.37.2", "2m30s")
+
+
+def _kubelet(world: World) -> str:
+    """Version of the first control plane's kubelet."""
+    node = world.nodes.get(CONTROL_PLANE)
+    return str(node.kubelet) if node else ""
 
 
 async def _cut(course: Course, node: RealNode, when: str) -> None:
