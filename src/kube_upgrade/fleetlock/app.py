@@ -18,6 +18,7 @@ from kube_upgrade.fleetlock.settings import Settings
 from kube_upgrade.kube.clock import stop
 
 BODY_SECONDS = 10.0  # a client may take this long to send its few hundred bytes
+AT_ONCE_SECONDS = 0.02  # most answers are there by then: only for the others the connection is watched
 CLIENT_GONE = 499  # written to nobody
 
 
@@ -99,6 +100,8 @@ def _endpoint(
         if missing := replica.not_ready():
             return _response(Answer(kind=Kind.UNAVAILABLE, value=missing, retry_after=1))
         source = request.client.host if request.client is not None else ""
+        if operation is Operation.STEADY_STATE:  # never held open, and worth doing for a client that has gone
+            return _response(await replica.service.answer(read, source))
         return await _unless_gone(request, asyncio.create_task(replica.service.answer(read, source)), stopping)
 
     return endpoint
@@ -106,9 +109,13 @@ def _endpoint(
 
 async def _unless_gone(request: Request, work: asyncio.Task[Answer], stopping: asyncio.Event) -> Response:
     """The answer; the work is cancelled when its client hangs up or the server stops."""
-    gone = asyncio.create_task(_disconnected(request))
-    ending = asyncio.create_task(stopping.wait())
+    watching: list[asyncio.Task[object]] = []
     try:
+        await asyncio.wait({work}, timeout=AT_ONCE_SECONDS)
+        if work.done():
+            return _response(work.result())
+        gone, ending = asyncio.create_task(_disconnected(request)), asyncio.create_task(stopping.wait())
+        watching = [gone, ending]
         await asyncio.wait({work, gone, ending}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return _response(work.result())
@@ -116,7 +123,8 @@ async def _unless_gone(request: Request, work: asyncio.Task[Answer], stopping: a
             return Response(status_code=CLIENT_GONE)
         return _response(Answer(kind=Kind.UNAVAILABLE, value="this replica is stopping", retry_after=1))
     finally:
-        await stop(work, gone, ending)
+        if watching or not work.done():
+            await stop(work, *watching)
 
 
 async def _disconnected(request: Request) -> None:
