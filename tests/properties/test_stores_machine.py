@@ -27,6 +27,7 @@ T0 = datetime(2026, 11, 24, tzinfo=UTC)
 REPLICAS = st.integers(0, 2)
 GROUPS = st.sampled_from(["a", "B.b"])
 IDS = st.sampled_from(["cp1", "cp2", "w1", "w2"])
+NEWS = 20  # turns of the loop in which a watch brings what was written
 SLOTS = st.fixed_dictionaries({"a": st.integers(1, 3), "B.b": st.integers(1, 2)})
 
 
@@ -55,8 +56,15 @@ class Machine(RuleBasedStateMachine):
         self.taken: list[tuple[str, Outcome]] = []
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it to its end."""
-        return self.runner.run(work)
+        """Run it to its end, and let every replica hear of it."""
+
+        async def heard() -> T:
+            result = await work
+            for _ in range(NEWS):
+                await asyncio.sleep(0)
+            return result
+
+        return self.runner.run(heard())
 
     @initialize(slots=SLOTS)
     def begin(self, slots: dict[str, int]) -> None:

@@ -55,8 +55,14 @@ class Records(Protocol):
         """The group as it is stored now; one without a record has no holders."""
         ...
 
-    async def change_group(self, name: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
-        """Read, change, compare-and-swap, until nobody was in between. The group before and after, both as stored."""
+    async def change_group(
+        self, name: str, change: Callable[[LockGroup], LockGroup], *, lag: bool = False
+    ) -> tuple[LockGroup, LockGroup]:
+        """Read, change, compare-and-swap, until nobody was in between. The group before and after, both as stored.
+
+        With `lag` the first look may be at the copy: what is written is right all the same, since an old copy loses its
+        compare-and-swap, but that nothing is to be changed may be old news.
+        """
         ...
 
     async def read_turn(self) -> tuple[Turn | None, str]:

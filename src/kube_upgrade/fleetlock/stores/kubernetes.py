@@ -30,6 +30,7 @@ class LeaseRecords:
         self._namespace = namespace
         self._slots = slots
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # spares this replica its own 409s
+        self._own: dict[str, LockLease] = {}  # what was written here last: the informer hears of it later
         self._changed: Callable[[], None] = _nobody
         self._leases = Informer(
             api,
@@ -37,7 +38,7 @@ class LeaseRecords:
             type=LockLease,
             value=_itself,
             params={"labelSelector": ",".join(f"{key}={value}" for key, value in wire.LABELS.items())},
-            on_change=lambda key, old, new: self._changed(),
+            on_change=self._heard,
         )
 
     async def read_group(self, name: str) -> LockGroup:
@@ -45,15 +46,22 @@ class LeaseRecords:
         async with _named_trouble():
             return await self._read(name)
 
-    async def change_group(self, name: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
-        """Read, change, compare-and-swap, until nobody was in between. Raises StoreUnavailable."""
+    async def change_group(
+        self, name: str, change: Callable[[LockGroup], LockGroup], *, lag: bool = False
+    ) -> tuple[LockGroup, LockGroup]:
+        """Read, change, compare-and-swap, until nobody was in between. Raises StoreUnavailable.
+
+        With `lag` the first look is at the informer's copy while its watch stands: one request instead of two.
+        """
         async with _named_trouble(), self._writing[name]:
-            for _ in range(TRIES):
-                seen = await self._read(name)
+            for attempt in range(TRIES):
+                copy = self._copy(name) if lag and attempt == 0 else None
+                seen = copy if copy is not None else await self._read(name)
                 new = change(seen)
                 if new == seen:
                     return seen, seen
                 if (written := await self._write(wire.write_group(new, self._namespace))) is not None:
+                    self._own[name] = written
                     return seen, wire.read_group(written, name, new.slots)
         raise StoreUnavailable(f"group {name}: lost {TRIES} compare-and-swaps in a row")
 
@@ -105,6 +113,21 @@ class LeaseRecords:
         self._changed = changed
         await self._leases.run()
 
+    def _heard(self, key: str, old: LockLease | None, new: LockLease | None) -> None:
+        if new is None and old is not None:  # deleted: what was written here is no more
+            self._own.pop(old.metadata.annotations.get(wire.GROUP, ""), None)
+        self._changed()
+
+    def _copy(self, group: str) -> LockGroup | None:
+        """The group as the informer knows it; None where it may not be asked."""
+        if not self._leases.synced.is_set() or self._leases.stale_since is not None:
+            return None
+        known = (self._leases.items.get(f"{self._namespace}/{wire.lease_name(group)}"), self._own.get(group))
+        lease = max((lease for lease in known if lease is not None), key=_age, default=None)
+        if lease is None:
+            return None
+        return wire.read_group(lease, group, self._slots.get(group, 0))
+
     async def _read(self, group: str) -> LockGroup:
         count = self._slots.get(group, 0)
         try:
@@ -124,6 +147,12 @@ class LeaseRecords:
         except Conflict:
             pass
         return None
+
+
+def _age(lease: LockLease) -> int:
+    """Which of two is newer; a wrong answer costs a conflict."""
+    version = lease.metadata.resource_version
+    return int(version) if version.isdecimal() else 0
 
 
 def _itself(lease: LockLease) -> LockLease:

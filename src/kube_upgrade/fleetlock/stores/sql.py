@@ -124,8 +124,10 @@ class SqlRecords:
         """The group as the database has it. Raises StoreUnavailable."""
         return await self._worker.do(GROUP + name, lambda db: self._read(db, name))
 
-    async def change_group(self, name: str, change: Callable[[LockGroup], LockGroup]) -> tuple[LockGroup, LockGroup]:
-        """Read, change, compare-and-swap in one transaction. Raises StoreUnavailable."""
+    async def change_group(
+        self, name: str, change: Callable[[LockGroup], LockGroup], *, lag: bool = False
+    ) -> tuple[LockGroup, LockGroup]:
+        """Read, change, compare-and-swap in one transaction, so that no copy is needed. Raises StoreUnavailable."""
         return await self._worker.do(GROUP + name, lambda db: self._change(db, name, change), writes=True)
 
     async def read_turn(self) -> tuple[Turn | None, str]:

@@ -24,11 +24,16 @@ class LockStore:
         return await self._records.read_group(group)
 
     async def reserve(self, group: str, wish: Wish) -> Outcome:
-        """Try for a slot once; durable when it returns. A control-plane node holds it only together with the turn."""
+        """Try for a slot once; durable when it returns. A control-plane node holds it only together with the turn.
+
+        That there is none may be old news, and no harm: whoever waits is woken by the newer.
+        """
         if wish.control_plane and (busy := await self._other_turn(group, wish.id)):
             return _busy(wish.id, await self._records.read_group(group), busy)
         now = self._now()
-        before, stored = await self._records.change_group(group, lambda seen: slots.reserve(seen, wish, now)[0])
+        before, stored = await self._records.change_group(
+            group, lambda seen: slots.reserve(seen, wish, now)[0], lag=True
+        )
         verdict = slots.reserve(before, wish, now)[1]
         holder = stored.holder(wish.id)
         if not wish.control_plane or holder is None:
