@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import msgspec
 import pytest
 
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import Unreachable
 from kube_upgrade.kube.paths import NODES, node
-from kube_upgrade.kube.transport import MOST_BUFFERED, MOST_CONNECTIONS
+from kube_upgrade.kube.transport import MOST_BUFFERED, MOST_CONNECTIONS, LeanTransport
 
 PATIENCE = 10.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -45,19 +47,29 @@ class Server:
 
 
 @asynccontextmanager
+async def listening(server: Server) -> AsyncIterator[str]:
+    async with await asyncio.start_server(server, "127.0.0.1", 0) as listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
 async def connected(server: Server, folder: Path, *, timeout: float = PATIENCE) -> AsyncIterator[KubeApi]:
-    listening = await asyncio.start_server(server, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with (
+        listening(server) as url,
+        KubeApi.connect(kubeconfig(folder / f"{id(server)}.json", url), user_agent="test", timeout=timeout) as api,
+    ):
+        yield api
+
+
+def kubeconfig(path: Path, url: str) -> Path:
     config = {
         "clusters": [{"name": "c", "cluster": {"server": url}}],
         "users": [],
         "contexts": [{"name": "x", "context": {"cluster": "c"}}],
         "current-context": "x",
     }
-    path = folder / f"{id(server)}.json"
     path.write_text(json.dumps(config))
-    async with listening, KubeApi.connect(path, user_agent="test", timeout=timeout) as api:
-        yield api
+    return path
 
 
 async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,3 +173,21 @@ async def test_a_server_that_speaks_faster_than_it_is_heard_has_to_wait(tmp_path
         await asyncio.wait_for(waiting.wait(), PATIENCE)
         heard += [line async for line in lines]
     assert len(heard) == count
+
+
+async def test_a_connection_with_words_that_nobody_took_is_not_used_again(tmp_path: Path) -> None:
+    """Whoever leaves just as the last bytes of a long answer came leaves a connection that nobody reads any more."""
+    body = b" " * (MOST_BUFFERED + 1000)
+
+    async def long_then_fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        writer.write(OK if server.requests > 1 else first)
+
+    server = Server(long_then_fine)
+    client = httpx2.AsyncClient(transport=LeanTransport(ssl.create_default_context()), timeout=2.0)
+    async with listening(server) as url, connected(Server(fine), tmp_path) as other, client:
+        async with client.stream("GET", url):
+            for _ in range(10):  # by their end the whole answer has arrived, too
+                await other.get(node("a"), Nothing)
+        assert (await client.get(url)).content == b"{}"
+    assert server.connections == 2

@@ -99,7 +99,7 @@ class _Connection(asyncio.Protocol):
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
-        self.lasting = False  # True where the server keeps the connection after this answer
+        self._lasting = False  # True where the server keeps the connection after this answer
         self._begun = False  # the head is here
         self._parser = httptools.HttpResponseParser(self)
         self._chunks: deque[bytes] = deque()
@@ -121,6 +121,11 @@ class _Connection(asyncio.Protocol):
             if self.complete:
                 return
             await self._more(patience)
+
+    @property
+    def spent(self) -> bool:
+        """True where the answer was taken to its end and the server keeps the connection: ready for another request."""
+        return self.complete and self._lasting and not self._chunks
 
     def close(self) -> None:
         """Whatever is under way on it is lost."""
@@ -175,7 +180,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The whole answer is here."""
-        self.lasting = self._parser.should_keep_alive()
+        self._lasting = self._parser.should_keep_alive()
         self.complete = True
 
     def _taken(self) -> bytes:
@@ -222,7 +227,7 @@ class _Body(httpx2.AsyncByteStream):
         """Give the connection back, once."""
         leave, self._leave = self._leave, None
         if leave is not None:
-            leave(self._connection, reusable=self._connection.complete and self._connection.lasting)
+            leave(self._connection, reusable=self._connection.spent)
 
 
 def _message(request: httpx2.Request, content: bytes) -> bytes:
