@@ -149,7 +149,7 @@ class Init:
 
 
 def _spawn(service: Service) -> int:
-    argv = [*service.argv, *_more_arguments(service.arguments_file)]
+    argv = [*service.argv, *more_arguments(service.arguments_file)]
     log = os.open(f"/var/log/{service.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open("/dev/null", os.O_RDONLY)
     try:
@@ -163,7 +163,7 @@ def _spawn(service: Service) -> int:
         os.close(nothing)
 
 
-def _more_arguments(path: str) -> list[str]:
+def more_arguments(path: str) -> list[str]:
     """The value of the one variable in kubeadm-flags.env."""
     if not path or not Path(path).exists():
         return []
