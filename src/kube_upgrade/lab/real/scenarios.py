@@ -3,7 +3,7 @@
 import asyncio
 
 from kube_upgrade.host.kubeadm_output import problem_in
-from kube_upgrade.lab.history import World
+from kube_upgrade.lab.history import World, in_service
 from kube_upgrade.lab.machine_state import Fault
 from kube_upgrade.lab.real import ours, repair, workload
 from kube_upgrade.lab.real.cluster import RealCluster
@@ -72,11 +72,11 @@ async def _falls_back(course: Course) -> None:
     node = await course.failed(WORKER, HOP)
     course.note(f"{WORKER}: {node.report.message}")
 
-    def in_service(world: World) -> bool:
-        now = world.nodes[WORKER]
-        return now.ready and not now.unschedulable and now.report.status is NodeStatus.ERROR
+    def released(world: World) -> bool:
+        now = world.nodes.get(WORKER)
+        return now is not None and in_service(now) and now.report.status is NodeStatus.ERROR
 
-    await course.until(in_service, 60.0, f"{WORKER} is not back in service")
+    await course.until(released, 60.0, f"{WORKER} is not back in service")
     course.check(
         str(course.witness.world.nodes[WORKER].kubelet) == "v1.36.3", f"{WORKER} runs v1.36.3 and is in service"
     )
