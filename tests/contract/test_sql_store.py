@@ -10,7 +10,8 @@ import pytest
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish, reserve
 from kube_upgrade.fleetlock.settings import BadSettings, Postgres
 from kube_upgrade.fleetlock.stores import Interest, StoreUnavailable
-from kube_upgrade.fleetlock.stores.sql import SqlRecords, postgres_url, sqlite_url
+from kube_upgrade.fleetlock.stores.database import postgres_url, sqlite_url
+from kube_upgrade.fleetlock.stores.sql import SqlRecords
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.model.lock import LockGroup
 from support.lock_stores import Place, in_postgres, in_sqlite, running

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from kube_upgrade.fleetlock.stores import Interest, Records
+from kube_upgrade.fleetlock.stores.database import postgres_url, sqlite_url
 from kube_upgrade.fleetlock.stores.kubernetes import LeaseRecords
-from kube_upgrade.fleetlock.stores.sql import SqlRecords, postgres_url, sqlite_url
+from kube_upgrade.fleetlock.stores.sql import SqlRecords
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.kube.clock import stop
 from support.async_memory_api import AsyncMemoryApi

@@ -19,9 +19,10 @@ def open_records(settings: Settings, api: Api | None) -> Records:
         if api is None:
             raise ValueError("the Kubernetes store needs a cluster")
         return LeaseRecords(api, settings.namespace, settings.slots)
-    from kube_upgrade.fleetlock.stores import sql  # noqa: PLC0415 - 28 MiB that the Kubernetes store has no use for
+    from kube_upgrade.fleetlock.stores import database, sql  # noqa: PLC0415 - 28 MiB that the Kubernetes store has no use for
 
-    url = sql.sqlite_url(settings.sqlite) if settings.store is StoreKind.SQLITE else sql.postgres_url(settings.postgres)
+    sqlite = settings.store is StoreKind.SQLITE
+    url = database.sqlite_url(settings.sqlite) if sqlite else database.postgres_url(settings.postgres)
     return sql.SqlRecords(url, settings.slots)
 
 
