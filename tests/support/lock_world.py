@@ -20,7 +20,7 @@ from kube_upgrade.kube import paths
 from kube_upgrade.kube.clock import stop
 from kube_upgrade.kube.errors import Cause, TooManyRequests
 from kube_upgrade.kube.wire.event import Announcement
-from kube_upgrade.kube.wire.node import DRAIN, NodeObject, to_node, write_drain
+from kube_upgrade.kube.wire.node import DRAIN, KUBERNETES_VERSION, NodeObject, to_node, write_drain
 from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node
 from support.async_memory_api import AsyncMemoryApi
@@ -80,7 +80,9 @@ class LockWorld:
         """A connection of its own to the same API server, with its own weather."""
         return PodApi(self.memory, self.budgets)
 
-    async def node(self, name: str, *, control_plane: bool = False, address: str = "127.0.0.1") -> None:
+    async def node(
+        self, name: str, *, control_plane: bool = False, address: str = "127.0.0.1", order: str = ""
+    ) -> None:
         """A Ready node whose machine-id follows from its name."""
         labels = {"node-role.kubernetes.io/control-plane": ""} if control_plane else {}
         status = {
@@ -88,7 +90,8 @@ class LockWorld:
             "conditions": [{"type": "Ready", "status": "True"}],
             "addresses": [{"type": "InternalIP", "address": address}],
         }
-        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+        meta = {"name": name, "labels": labels, "annotations": {KUBERNETES_VERSION: order} if order else {}}
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": status}
         await self.api.create(paths.NODES, body, msgspec.Raw)
 
     async def pod(self, name: str, node: str) -> None:

@@ -212,7 +212,12 @@ class LockService:
 def _wish(request: Request, node: Node | None) -> Wish:
     if node is None:
         return Wish(id=request.id)
-    return Wish(id=request.id, node=node.name, uid=node.uid, control_plane=node.control_plane)
+    return Wish(id=request.id, node=node.name, uid=node.uid, control_plane=node.control_plane, reason=_why(node))
+
+
+def _why(node: Node) -> str:
+    """What it wants the slot for, as far as its Node tells: the protocol has no word for it."""
+    return f"upgrade to {node.order.version}" if node.order is not None else "reboot"
 
 
 def _unknown(request: Request) -> Answer:

@@ -99,3 +99,15 @@ async def test_what_everyone_may_read_does_not_suffice_to_release(name: str) -> 
         assert node_id(name) not in shown + refusal.value
         assert refusal.kind is Kind.ALL_SLOTS_FULL
         assert node_id(name) in msgspec.json.encode(replica.locks(secrets=True)).decode()
+
+
+async def test_a_holder_is_shown_with_what_it_wants_its_slot_for() -> None:
+    world = LockWorld()
+    await world.node("w1", order="v1.37.2")
+    await world.node("w2")
+    async with world.server(groups={"workers": GroupSettings(slots=2)}) as replica:
+        for name in ("w1", "w2"):
+            assert (await pre_reboot(replica, name)).status == 200
+        holders = replica.locks(secrets=False)["groups"]["workers"]["holders"]
+
+    assert [(one["who"], one["reason"]) for one in holders] == [("w1", "upgrade to v1.37.2"), ("w2", "reboot")]

@@ -103,11 +103,13 @@ def _leave(why: str, code: int) -> NoReturn:
 
 
 def _show(held: list[Held]) -> None:
-    table = Table("GROUP", "HOLDER", "SINCE", "AGE", box=None, pad_edge=False)
+    table = Table("GROUP", "HOLDER", "SINCE", "AGE", "WHY", box=None, pad_edge=False)
     for one in held:
         since = one.holder.since
         hours, minutes = divmod(int((datetime.now(UTC) - since).total_seconds()) // 60, 60)
-        table.add_row(one.group, one.who, time_text(since.replace(microsecond=0)), f"{hours}h{minutes:02}m")
+        table.add_row(
+            one.group, one.who, time_text(since.replace(microsecond=0)), f"{hours}h{minutes:02}m", one.holder.reason
+        )
     Console().print(table)
 
 
