@@ -55,7 +55,7 @@ def a_postgres() -> Iterator[Server]:
         listen = f"-h 127.0.0.1 -p {port} -c max_connections=50 -c unix_socket_directories=".split()
         with log.open("wb") as out:
             options = {**_as_user(folder), "stdout": out, "stderr": out}
-            process = subprocess.Popen([str(programs / "postgres"), "-D", str(data), *listen], **options)
+            process = subprocess.Popen([*_mortal(), str(programs / "postgres"), "-D", str(data), *listen], **options)
         _await(process, port, log)
         yield Server(programs=programs, port=port)
     finally:
@@ -63,6 +63,12 @@ def a_postgres() -> Iterator[Server]:
             process.terminate()
             process.wait(SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mortal() -> list[str]:
+    """Words before a command that end it with the process that started it, kill -9 of the tests included."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT"] if setpriv is not None else []
 
 
 def _copy_programs(folder: Path) -> None:
