@@ -29,6 +29,7 @@ OTHERS = (
     "tests/properties/test_failure_matrix.py",
     "tests/properties/test_lock_store.py",
 )
+NODES = ("tests/integration/test_failure_cells.py",)
 LOCKS = (
     "tests/properties/test_stores_machine.py",
     "tests/integration/test_over_grants.py",
@@ -49,6 +50,7 @@ def main() -> None:
     if given.size == "full":
         if not given.only:
             results.append(_run(given.size, given.seed, *OTHERS))
+            results.append(_run(given.size, given.seed, *NODES, "--with-cluster"))
         with tempfile.TemporaryDirectory() as folder:
             os.environ[RESULTS] = f"{folder}/over-grants"
             results.append(_run(given.size, given.seed, *LOCKS, "--with-cluster"))

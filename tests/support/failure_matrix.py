@@ -258,6 +258,8 @@ INTRODUCTION = """\
 One control-plane node with an order, in memory, with the daemon's own rules, effects and loop; the fault strikes at the
 step's first call, in the last three columns at each. `tests/properties/test_failure_matrix.py` runs every cell and
 compares this table with what it saw (`--update-golden` writes it).
+`tests/integration/test_failure_cells.py` samples such cells with real processes, kill -9 and power cuts (all of them in
+`make campaign`).
 *proven*: at the target, reported, lock given back. —: no such case, since nobody can doubt an answer that says yes.
 `lock image`: the staged image whose reboot never comes is locked again. `clean up`: one that did not boot goes.
 
