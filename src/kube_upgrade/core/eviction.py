@@ -2,10 +2,11 @@
 
 Beyond kubectl: a pod that no other node could take stays as well (NoOtherNode). Evicting it would only stop it
 earlier, and behind a PodDisruptionBudget the drain of a single node, or of the one worker of a pair, would never end.
+What comes back by itself is no such case: a node that is not Ready for seconds, or that we drain ourselves.
 Only readiness, cordons and taints are looked at, so the answer errs towards "another node could take it".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from kube_upgrade.model.node import Node, Taint
 from kube_upgrade.model.pod import Pod, Toleration
 
 _KEEPS_OUT = ("NoSchedule", "NoExecute")
+_OF_CONDITIONS = "node.kubernetes.io/"  # taints that the cluster's own controllers set and lift with a node's condition
 
 
 class Stay(StrEnum):
@@ -35,6 +37,11 @@ class Await:
 
 
 @dataclass(frozen=True, slots=True)
+class Postpone:
+    """A node that could take it is not Ready, but may be soon: neither evict it nor go on without it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skip:
     """It may stay."""
 
@@ -48,7 +55,7 @@ class Refuse:
     message: str
 
 
-Judgement = Evict | Await | Skip | Refuse
+Judgement = Evict | Await | Postpone | Skip | Refuse
 
 
 class Overdue(StrEnum):
@@ -77,14 +84,17 @@ class DrainPolicy:
         return Overdue.WAIT if self.deadline is None or spent < self.deadline else self.overdue
 
 
-def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy) -> Judgement:
-    """What a drain does with one pod of the node; `others` are the cluster's other nodes."""
+def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy, lost: Collection[str] = ()) -> Judgement:
+    """What a drain does with one pod of the node; `others` are the cluster's other nodes.
+
+    `lost` are the uids of those that are not Ready for so long that nobody waits for them.
+    """
     if stays := _stays_anyway(pod):
         return Skip(stays)
     if pod.deleted_at is not None:
         return Await()
-    if policy.no_other_node and not other_node_could_take(pod, others):
-        return Skip(Stay.NO_OTHER_NODE)
+    if policy.no_other_node and (waits := _where_to(pod, others, lost)):
+        return waits
     if pod.owner is None and not policy.bare_pods:
         return Refuse(f"pod {pod.key} has no controller that would re-create it, and the policy keeps such pods")
     if pod.empty_dir and not policy.empty_dir:
@@ -92,12 +102,24 @@ def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy) -> Judgement:
     return Evict()
 
 
-def other_node_could_take(pod: Pod, others: Iterable[Node]) -> bool:
-    """True where another node is Ready, not cordoned, and every taint that keeps pods out is tolerated."""
-    return any(
-        node.ready and not node.unschedulable and all(tolerates(pod.tolerations, taint) for taint in node.taints)
-        for node in others
+def _where_to(pod: Pod, others: Iterable[Node], lost: Collection[str]) -> Skip | Postpone | None:
+    """None where a node can take the pod, or will when its own reservation is over."""
+    takers = [node for node in others if could_take(node, pod) and node.uid not in lost]
+    if not takers:
+        return Skip(Stay.NO_OTHER_NODE)
+    return None if any(node.ready or node.drain is not None for node in takers) else Postpone()
+
+
+def could_take(node: Node, pod: Pod) -> bool:
+    """True where the node's spec lets the pod in; a cordon of ours alone does not count, since we lift it."""
+    cordoned = node.unschedulable and (node.drain is None or node.drain.cordoned_before)
+    return not cordoned and all(
+        tolerates(pod.tolerations, taint) for taint in node.taints if not _comes_and_goes(taint)
     )
+
+
+def _comes_and_goes(taint: Taint) -> bool:
+    return taint.key.startswith(_OF_CONDITIONS)
 
 
 def tolerates(tolerations: Sequence[Toleration], taint: Taint) -> bool:

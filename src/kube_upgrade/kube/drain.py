@@ -15,7 +15,18 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from kube_upgrade.core.backoff import pause
-from kube_upgrade.core.eviction import Await, DrainPolicy, Evict, Judgement, Overdue, Refuse, Skip, Stay, judge
+from kube_upgrade.core.eviction import (
+    Await,
+    DrainPolicy,
+    Evict,
+    Judgement,
+    Overdue,
+    Postpone,
+    Refuse,
+    Skip,
+    Stay,
+    judge,
+)
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.clock import stop
@@ -30,6 +41,7 @@ from kube_upgrade.model.pod import Pod
 FIRST_RETRY, MOST_RETRY = 1.0, 5.0  # seconds between evictions of one pod; kubectl asks every 5 s
 LOOK_AGAIN = 10.0  # seconds after which a round is made without news from the watch
 AT_ONCE = 10  # evictions in flight
+LOST_AFTER = 60.0  # seconds of one drain that a node was not Ready: nobody waits for it to take pods
 
 _dice = random.SystemRandom()
 _BUDGET_NAME = re.compile(r"disruption budget (\S+)")  # no field of the answer has the PDB's name, only its text
@@ -140,6 +152,9 @@ class _Drain:
     deleted: dict[str, str] = field(default_factory=dict)  # uid to namespace/name
     news: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: dict[str, "_Refusal"] = field(default_factory=dict)  # by pod uid
+    away: dict[str, float] = field(
+        default_factory=dict
+    )  # uid of a node that is not Ready to the loop time first seen so
 
     async def until_empty(self, pods: Informer[PodObject, Pod]) -> DrainResult:
         while True:
@@ -177,10 +192,18 @@ class _Drain:
 
     def _judge(self, pods: Sequence[Pod]) -> list[tuple[Pod, Judgement]]:
         others = [node for node in self.others() if node.name != self.name]
-        judged = [(pod, judge(pod, others, self.policy)) for pod in pods]
+        lost = self._lost(others)
+        judged = [(pod, judge(pod, others, self.policy, lost)) for pod in pods]
         alive = {pod.uid for pod in pods}
         self.refusals = {uid: refusal for uid, refusal in self.refusals.items() if uid in alive}
         return judged
+
+    def _lost(self, others: Sequence[Node]) -> set[str]:
+        """Nodes that were not Ready in every look for LOST_AFTER; one that is drained is away on our own errand."""
+        now = asyncio.get_running_loop().time()
+        away = [node.uid for node in others if not node.ready and node.drain is None]
+        self.away = {uid: self.away.get(uid, now) for uid in away}
+        return {uid for uid, since in self.away.items() if now - since >= LOST_AFTER}
 
     async def _listed(self) -> list[Pod]:
         found = await self.api.get(paths.PODS, PodList, {"fieldSelector": f"spec.nodeName={self.name}"})
@@ -253,7 +276,7 @@ async def delete(api: Api, pod: Pod) -> None:
 
 
 def _busy(judged: Sequence[tuple[Pod, Judgement]]) -> bool:
-    return any(isinstance(judgement, Evict | Await | Refuse) for _, judgement in judged)
+    return any(isinstance(judgement, Evict | Await | Postpone | Refuse) for _, judgement in judged)
 
 
 def _kept(judged: Sequence[tuple[Pod, Judgement]]) -> tuple[str, ...]:

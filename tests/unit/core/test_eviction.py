@@ -5,7 +5,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kube_upgrade.core.eviction import Await, DrainPolicy, Evict, Judgement, Refuse, Skip, Stay, judge, tolerates
+from kube_upgrade.core.eviction import (
+    Await,
+    DrainPolicy,
+    Evict,
+    Judgement,
+    Postpone,
+    Refuse,
+    Skip,
+    Stay,
+    judge,
+    tolerates,
+)
+from kube_upgrade.model.lock import DrainMark
 from kube_upgrade.model.node import Node, Taint
 from kube_upgrade.model.pod import Pod, Toleration
 
@@ -16,6 +28,9 @@ CONTROL_PLANE = replace(WORKER, name="cp1", taints=(Taint("node-role.kubernetes.
 DAEMON = replace(POD, owner=("DaemonSet", "cni"))
 TOLERATES_ALL = (Toleration(operator="Exists"),)
 POLICY = DrainPolicy()
+MARK = DrainMark(group="workers", id="i2", since=T0)
+CORDONED = Taint("node.kubernetes.io/unschedulable")
+GONE = replace(WORKER, ready=False, taints=(Taint("node.kubernetes.io/unreachable", effect="NoExecute"),))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +58,6 @@ def test_pods_with_another_worker_beside(pod: Pod, judgement: Judgement) -> None
     [
         ([], True),
         ([CONTROL_PLANE], True),
-        ([replace(WORKER, ready=False)], True),
         ([replace(WORKER, unschedulable=True)], True),
         ([replace(WORKER, taints=(Taint("gpu", "yes", "NoExecute"),))], True),
         ([replace(WORKER, taints=(Taint("spot", "", "PreferNoSchedule"),))], False),
@@ -52,6 +66,24 @@ def test_pods_with_another_worker_beside(pod: Pod, judgement: Judgement) -> None
 )
 def test_a_pod_stays_where_no_other_node_could_take_it(others: list[Node], stays: bool) -> None:
     assert judge(POD, others, POLICY) == (Skip(Stay.NO_OTHER_NODE) if stays else Evict())
+
+
+def test_a_node_that_is_not_ready_is_waited_for_until_it_is_lost() -> None:
+    """The API server was away for seconds: neither is the pod stopped nor the node called empty with it."""
+    away = replace(GONE, uid="n3")
+    assert judge(POD, [away], POLICY) == Postpone()
+    assert judge(POD, [away, CONTROL_PLANE], POLICY) == Postpone()
+    assert judge(POD, [away], POLICY, {away.uid}) == Skip(Stay.NO_OTHER_NODE)
+    assert judge(POD, [away, WORKER], POLICY) == Evict()
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_node_that_only_we_have_cordoned_could_take_pods_again(ready: bool) -> None:
+    """Two workers drain at once: neither is the last node for the other."""
+    ours = replace(WORKER, ready=ready, unschedulable=True, taints=(CORDONED,), drain=MARK)
+    assert judge(POD, [ours], POLICY) == Evict()
+    by_a_person = replace(ours, drain=replace(MARK, cordoned_before=True))
+    assert judge(POD, [by_a_person], POLICY) == Skip(Stay.NO_OTHER_NODE)
 
 
 def test_a_pod_that_tolerates_the_control_plane_goes_there() -> None:

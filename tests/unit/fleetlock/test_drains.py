@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
@@ -19,6 +20,7 @@ from kube_upgrade.kube.errors import NotFound, Unreachable
 from kube_upgrade.kube.wire.node import DRAIN, write_drain
 from kube_upgrade.model.node import Node
 from support.lock_world import SECONDS, LockWorld, Said, pre_reboot, steady_state
+from support.virtual_time import in_no_time
 
 SHORT = 0.3  # seconds of a deadline
 
@@ -73,6 +75,48 @@ async def test_what_blocks_is_named_in_answer_event_and_metric_until_it_goes() -
         assert blocked() is None
         await steady_state(replica, "w1")
     assert reasons(world) == ["DrainBlocked", "LockGranted", "LockReleased"]
+
+
+def test_a_node_that_is_not_ready_for_a_moment_is_no_reason_to_reboot_with_pods() -> None:
+    """The only other worker is not Ready: the pod stays, and only a minute later there is no other node."""
+
+    async def story() -> None:
+        world = await a_world(web="web-pdb")
+        await ready(world, "w2", False)
+        async with world.server(hold_seconds=10.0) as replica:
+            answers = [(await pre_reboot(replica, "w1")).kind for _ in range(7)]
+        assert answers[:5] == [Kind.DRAINING] * 5
+        assert answers[6] is Kind.NO_OTHER_NODE
+
+    in_no_time(story)
+
+
+def test_a_node_that_is_ready_again_takes_the_pods_as_ever() -> None:
+    async def story() -> None:
+        world = await a_world(web="web-pdb")
+        await ready(world, "w2", False)
+        async with world.server(hold_seconds=10.0) as replica:
+            assert (await pre_reboot(replica, "w1")).kind is Kind.DRAINING
+            await ready(world, "w2", True)
+            assert [(await pre_reboot(replica, "w1")).kind for _ in range(8)] == [Kind.DRAIN_BLOCKED] * 8
+
+    in_no_time(story)
+
+
+async def test_two_nodes_that_drain_at_once_are_no_reason_for_each_other() -> None:
+    """Two slots, two workers: each pod's budget holds it until the other node is back in service."""
+    world = await a_world(web="web-pdb", db="db-pdb")
+    await world.pod("db", "w2")
+    async with world.server(groups={"workers": GroupSettings(slots=2)}) as replica:
+        for _ in range(3):
+            for name in ("w1", "w2"):
+                assert (await pre_reboot(replica, name)).kind is Kind.DRAIN_BLOCKED
+
+
+async def ready(world: LockWorld, name: str, true: bool) -> None:
+    """What the node controller writes of the node."""
+    conditions = [{"type": "Ready", "status": str(true)}]
+    await world.api.patch(paths.node_status(name), {"status": {"conditions": conditions}}, msgspec.Raw)
 
 
 async def test_a_drain_that_is_given_up_leaves_the_node_in_service_and_its_slot_to_the_next() -> None:
