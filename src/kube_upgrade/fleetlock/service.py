@@ -174,7 +174,8 @@ class LockService:
         cluster.drainer.stop(holder.node)
 
         def ours(mark: DrainMark) -> bool:
-            return (mark.group, mark.id) == (request.group, request.id)
+            """Of this reservation or an older one: where a release stalls, the machine may have the slot anew."""
+            return (mark.group, mark.id) == (request.group, request.id) and mark.since <= holder.since
 
         if await restore(cluster.api, holder.node, ours):
             _log.info("back in service", node=holder.node, group=request.group)

@@ -1,6 +1,8 @@
 """What the lock server answers, and what it leaves alone, over an in-memory API server."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from kube_upgrade.fleetlock.queue import Queue
 from kube_upgrade.fleetlock.settings import GroupSettings
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import Unreachable
+from kube_upgrade.kube.wire.node import DRAIN, write_drain
 from support.lock_world import SECONDS, LockWorld, node_id, pre_reboot, steady_state
 
 
@@ -34,6 +37,27 @@ async def test_a_node_that_another_lock_server_drained_is_busy_and_keeps_its_mar
         await steady_state(second, "w1", "two")
         assert world.see("w1").drain == mark
         assert world.see("w1").unschedulable
+
+
+async def test_a_release_that_stalls_leaves_the_cordon_of_the_next_reservation() -> None:
+    """Between its look at the lock and its look at the node, the slot was freed and given to the same machine anew."""
+    world = LockWorld()
+    await world.node("w1")
+    slow = world.another_api()
+
+    def weather(verb: str, path: str) -> None:
+        mark = world.see("w1").drain
+        if mark is not None and (verb, path) == ("get", paths.node("w1")):
+            slow.weather = fair
+            note = {DRAIN: write_drain(replace(mark, since=mark.since + timedelta(seconds=1)))}
+            world.memory.patch(paths.node("w1"), {"metadata": {"annotations": note}})
+
+    async with world.server(api=slow) as replica:
+        assert (await pre_reboot(replica, "w1")).status == 200
+        fair, slow.weather = slow.weather, weather
+        await steady_state(replica, "w1")
+        assert slow.weather is fair
+        assert "LockReleased" not in [said.reason for said in world.said]  # no cordon was lifted by it
 
 
 async def test_nothing_is_granted_on_a_node_cache_that_is_too_old() -> None:
