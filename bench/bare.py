@@ -5,6 +5,7 @@ It is what the programs are measured against, and what the simulated daemons use
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Self
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 CONNECTIONS = 16
+RESOURCE_VERSION = re.compile(rb'"resourceVersion":"([0-9]+)"')
 
 
 class Refused(Exception):
@@ -62,6 +64,17 @@ class Bare:
         """A merge patch."""
         return await self.send("PATCH", path, body, type=type)
 
+    async def follow(self, path: str, since: str) -> AsyncIterator[bytes]:
+        """Every event after this resourceVersion, over as many watches as it takes.
+
+        A server under load ends the watches of readers who are behind.
+        """
+        while True:
+            async for line in self.watch(f"{path}?watch=1&resourceVersion={since}&timeoutSeconds=3600"):
+                found = RESOURCE_VERSION.search(line)
+                since = found[1].decode() if found else since
+                yield line
+
     async def watch(self, path: str) -> AsyncIterator[bytes]:
         """Every event as its JSON line, on a connection of its own."""
         reader, writer = await self._connect()
@@ -69,8 +82,7 @@ class Bare:
             writer.write(_head("GET", path, "", 0))
             await reader.readuntil(b"\r\n\r\n")
             rest = b""
-            while True:
-                size = int(await reader.readline(), 16)
+            while size := int(await reader.readline() or b"0", 16):
                 chunk = rest + await reader.readexactly(size)
                 await reader.readexactly(2)
                 *lines, rest = chunk.split(b"\n")

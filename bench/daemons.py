@@ -36,7 +36,7 @@ async def main(port: int, ca: Path, certificate: Path, key: Path, since: str, lo
 
         workers = [asyncio.create_task(worker()) for _ in range(16)]
         print("watching", flush=True)
-        async for line in api.watch(f"{NODES}?watch=1&resourceVersion={since}&timeoutSeconds=3600"):
+        async for line in api.follow(NODES, since):
             if b'"node.kube-upgrade.heathcliff.eu/status":"pending"' not in line:
                 continue  # read without parsing: most events are our own
             meta = json.loads(line)["object"]["metadata"]

@@ -21,6 +21,7 @@ from kube_upgrade.model.status import MAX_CLAIMS
 
 CRD = Path(__file__).parents[1] / "deploy" / "crd" / "kubeupgradeplans.yaml"
 LEAD_SECONDS = 30.0
+LONGEST_SECONDS = 600.0  # of one rollout
 
 
 def bare(plane: ControlPlane) -> Bare:
@@ -183,13 +184,14 @@ async def _fresh_plan(api: Bare, max_unavailable: int | str) -> None:
 
 
 async def _complete(api: Bare, workers: int) -> None:
-    async for line in api.watch(f"{PLANS}?watch=1&timeoutSeconds=3600"):
-        if re.search(rb'"summary":"Complete"', line):
-            return
+    async with asyncio.timeout(LONGEST_SECONDS):
+        async for line in api.follow(PLANS, "0"):
+            if re.search(rb'"summary":"Complete"', line):
+                return
 
 
 async def _drain(api: Bare, since: str) -> None:
-    async for _ in api.watch(f"{NODES}?watch=1&resourceVersion={since}&timeoutSeconds=3600"):
+    async for _ in api.follow(NODES, since):
         pass
 
 
