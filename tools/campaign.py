@@ -35,25 +35,27 @@ LOCKS = (
     "tests/integration/test_over_grants.py",
     "tests/contract/test_fleetlock_fuzz.py",
 )
+PARTS = {
+    "rollouts": (ROLLOUTS,),
+    "nodes": (OTHERS, (*NODES, "--with-cluster")),
+    "fleetlock": ((*LOCKS, "--with-cluster"),),
+}
 
 
 def main() -> None:
     """Ends with pytest's exit code; a failure's text names the seed and how to run it again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=("full", "sampled"))
-    parser.add_argument("--only", choices=("fleetlock",), help="this part of a full campaign alone")
+    parser.add_argument("--only", choices=PARTS, help="this part of a full campaign alone")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     given = parser.parse_args()
     again = f"tools/campaign.py {given.size} --seed {given.seed}" + (f" --only {given.only}" if given.only else "")
     print(f"campaign: {again}", flush=True)
-    results = [] if given.only else [_run(given.size, given.seed, *ROLLOUTS)]
-    if given.size == "full":
-        if not given.only:
-            results.append(_run(given.size, given.seed, *OTHERS))
-            results.append(_run(given.size, given.seed, *NODES, "--with-cluster"))
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ[RESULTS] = f"{folder}/over-grants"
-            results.append(_run(given.size, given.seed, *LOCKS, "--with-cluster"))
+    parts = ("rollouts",) if given.size == "sampled" else (given.only,) if given.only else PARTS
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[RESULTS] = f"{folder}/over-grants"
+        results = [_run(given.size, given.seed, *tests) for part in parts for tests in PARTS[part]]
+        if given.size == "full":
             _write(given.seed, results, Path(os.environ[RESULTS]), given.only)
     failed = any(code for _, code, _ in results)
     print(f"campaign: {'FAILED' if failed else 'passed'}; again: {again}", flush=True)
@@ -88,8 +90,10 @@ def _write(seed: int, results: list[tuple[tuple[str, ...], int, float]], over_gr
 
 
 def _over_grants(file: Path) -> list[str]:
-    """The table of the races for one slot."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    """The table of the races for one slot, where they were run."""
+    if not file.exists():
+        return []
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
     counts = [f"| {' | '.join(str(value) for value in row.values())} |" for row in rows]
     return [
         "",
