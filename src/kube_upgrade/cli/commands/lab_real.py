@@ -18,8 +18,6 @@ from kube_upgrade.lab.real.scenarios import SCENARIOS
 from kube_upgrade.lab.real.tools import NoTools
 from kube_upgrade.lab.runs import RunError
 
-FAILED = 1
-
 
 def refuse_with_real(given: Mapping[str, object], *, as_json: bool) -> None:
     """Options that a scenario on real nodes decides itself."""
@@ -30,7 +28,10 @@ def refuse_with_real(given: Mapping[str, object], *, as_json: bool) -> None:
 
 
 def lab_real(name: str, control_planes: int | None, workers: int | None, *, keep: bool, json_only: bool) -> int:
-    """Run a scenario on real nodes. Exit code: 0 all as the scenario says, 1 not so, 2 no such scenario, 4 broken."""
+    """Run a scenario on real nodes.
+
+    Exit code: 0 all as the scenario says, 1 not so, 2 no such scenario, 3 nobody saw all of it, 4 broken.
+    """
     if name not in SCENARIOS:
         leave(f"scenario {name!r} is none of {', '.join(SCENARIOS)}", USAGE, as_json=json_only)
     said: list[RealOutcome] = []
@@ -53,14 +54,10 @@ def lab_real(name: str, control_planes: int | None, workers: int | None, *, keep
         conclude=conclude,
     )
     try:
-        return _code(run_real(wishes))
+        return run_real(wishes).exit_code
     except (Incapable, NoTools, NoBinaries, NodeFailed, RunError, KubeError) as error:
         leave(str(error), BROKEN, as_json=json_only and not said)
     except KeyboardInterrupt:
         if not said:
             leave("interrupted", INTERRUPTED, as_json=json_only)
-        return _code(said[-1])
-
-
-def _code(outcome: RealOutcome) -> int:
-    return FAILED if outcome.failure else 0
+        return said[-1].exit_code

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kube_upgrade.lab.judge import Verdict
-from kube_upgrade.lab.outcome import rounded, seconds
+from kube_upgrade.lab.judge import Result, Verdict
+from kube_upgrade.lab.outcome import EXIT, rounded, seconds
 from kube_upgrade.lab.times import NodeTimes
 from kube_upgrade.lab.view import columns
 
@@ -31,6 +31,11 @@ class RealOutcome:
         if self.failure:
             return "failed"
         return "unproven" if self.verdict is not None and self.verdict.gaps else "complete"
+
+    @property
+    def exit_code(self) -> int:
+        """The same as without --real."""
+        return EXIT[Result(self.result)]
 
 
 def text(outcome: RealOutcome) -> str:

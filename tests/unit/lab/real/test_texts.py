@@ -8,8 +8,10 @@ import yaml
 from typer.testing import CliRunner
 
 from kube_upgrade.cli.main import app
+from kube_upgrade.lab.judge import Result, Verdict
 from kube_upgrade.lab.real import kubeadm, services
 from kube_upgrade.lab.real.capabilities import Incapable, check
+from kube_upgrade.lab.real.outcome import RealOutcome
 from kube_upgrade.lab.real.spec import NodeSpec, Service
 from kube_upgrade.upgraded.settings import read_settings
 
@@ -62,3 +64,13 @@ def test_what_a_scenario_decides_is_refused_beside_it() -> None:
     result = CliRunner().invoke(app, ["lab", "--real", "--to", "v1.37.2"])
     assert result.exit_code == 2
     assert "--to v1.37.2: with --real the scenario decides that" in result.output
+
+
+@pytest.mark.parametrize(
+    ("failure", "gaps", "code"),
+    [("", (), 0), ("not so", (), 1), ("not so", ("nodes: 410",), 1), ("", ("nodes: 410",), 3)],
+)
+def test_only_a_run_that_was_seen_whole_ends_with_0(failure: str, gaps: tuple[str, ...], code: int) -> None:
+    verdict = Verdict(result=Result.UNPROVEN if gaps else Result.COMPLETE, gaps=gaps)
+    outcome = RealOutcome(scenario="default", failure=failure, verdict=verdict, up=1.0, upgrade=1.0)
+    assert outcome.exit_code == code
