@@ -24,6 +24,7 @@ __all__ = ["FleetLock", "Granted", "Refused"]
 
 REQUEST_SECONDS = 70.0  # longer than our server holds a request open (50 s)
 CONNECT_SECONDS = 5.0
+MOST_RETRY_AFTER = 300.0  # seconds: longer than any server of sense asks, shorter than a wrong clock or header does
 _ANSWER_LIMIT = 64 * 1024  # bytes read of an answer; more is not FleetLock's
 
 
@@ -155,17 +156,20 @@ def read_base_url(text: str) -> str:
 
 
 def read_retry_after(text: str | None, now: datetime) -> float | None:
-    """Seconds to wait, from either form of the header (RFC 9110 10.2.3); None where it is absent or unreadable."""
+    """Seconds to wait, from either form of the header (RFC 9110 10.2.3); None where it is absent or unreadable.
+
+    Never more than MOST_RETRY_AFTER: a server that is wrong about it does not put a node to sleep for hours.
+    """
     if text is None:
         return None
     if text.strip().isdecimal():
-        return min(float(text), 24 * 3600.0)
+        return min(float(text), MOST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return min(max(0.0, (moment - now).total_seconds()), MOST_RETRY_AFTER)
 
 
 async def _read_at_most(answer: httpx2.Response, limit: int) -> bytes:

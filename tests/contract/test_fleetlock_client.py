@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused, read_base_url, read_retry_after
+from kube_upgrade.fleetlock_client import MOST_RETRY_AFTER, FleetLock, Granted, Refused, read_base_url, read_retry_after
 
 ID = "35ba2101ae3f4d45b96e9c51f461bbff"
 Reply = Callable[[bytes, bytes], Awaitable[bytes]]  # request head and body to raw answer
@@ -164,7 +164,14 @@ NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
         ("Tue, 24 Nov 2026 07:00:00 GMT", 0.0),
         ("soon", None),
         ("-3", None),
-        ("9" * 40, 86400.0),
+        ("9" * 40, MOST_RETRY_AFTER),
+        ("86400", MOST_RETRY_AFTER),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MOST_RETRY_AFTER),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", MOST_RETRY_AFTER),
+        ("Thu, 01 Jan 0001 00:00:00 +2359", 0.0),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999", None),
+        ("٣", 3.0),
+        ("²", None),
     ],
 )
 def test_retry_after_is_read_in_both_forms(text: str | None, seconds: float | None) -> None:
