@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.wire import node as keys
@@ -40,6 +41,7 @@ from support.real_node import (
 
 pytestmark = [pytest.mark.binary, pytest.mark.timeout(180)]
 FOLDER = Path(__file__).parents[2] / "dist/upgraded"
+DEPLOY = Path(__file__).parents[2] / "deploy/node"
 PROGRAM = (str(FOLDER / "upgraded"),)
 LIBC = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1")
 
@@ -78,6 +80,33 @@ def test_it_needs_nothing_but_libc(bare_root: Path) -> None:
     _, good = signer.sign("sha256:1", "os")
     assert in_root(bare_root, "check-signature", "/key.pub", good, "e30=").returncode == 10
     assert in_root(bare_root, "check-signature", "/key.pub", signer.over(b"{}"), "e30=").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_as_a_container_it_becomes_a_process_of_the_host(bare_root: Path) -> None:
+    """The daemon set's own command: the folder of an earlier image is replaced, and the host's files are at /."""
+    shutil.rmtree(bare_root / "opt/upgraded")
+    (bare_root / "etc/kube-upgraded").mkdir(parents=True)
+    (bare_root / "etc/kube-upgraded/config.yaml").write_text("attempts: 7\n")
+    (bare_root / "var/lib/kube-upgraded/bin/old").mkdir(parents=True)
+    pod = yaml.safe_load((DEPLOY / "daemonset.yaml").read_text())["spec"]["template"]["spec"]
+    _, host, *arguments = pod["containers"][0]["command"]
+    assert pod["volumes"][0]["hostPath"]["path"] == "/"
+    assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == host
+    into = 'mount -t proc proc "$1/proc" && exec "$0" "$@"'
+    argv = ["unshare", "--mount", "--fork", "sh", "-c", into, str(DEPLOY / "enter-host.sh"), str(bare_root)]
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "UPGRADED": str(FOLDER)}
+    for _ in range(2):  # the pod is replaced
+        done = subprocess.run(
+            [*argv, *arguments, "check-config"], env=env, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.stdout.strip() == "/etc/kube-upgraded/config.yaml can be used", done.stderr
+    left = sorted(path.name for path in (bare_root / "var/lib/kube-upgraded").iterdir())
+    assert left == ["bin"]
+    assert sorted(path.name for path in (bare_root / "var/lib/kube-upgraded/bin").iterdir()) == [
+        "_internal",
+        "upgraded",
+    ]
 
 
 def test_it_says_its_version_fast() -> None:
