@@ -1,6 +1,7 @@
 """Runs the fault properties with many examples under one printed seed, and writes down how it went.
 
-tools/campaign.py full      10,000 rollouts and more: before an issue is resolved; writes docs/campaigns/DATE.md
+tools/campaign.py full      10,000 rollouts and more, and a lab whose API server is away for 25 s: before an issue is
+                            resolved; writes docs/campaigns/DATE.md
 tools/campaign.py sampled   2,000 and more, with another seed each time: in CI
 """
 
@@ -39,7 +40,9 @@ PARTS = {
     "rollouts": (ROLLOUTS,),
     "nodes": (OTHERS, (*NODES, "--with-cluster")),
     "fleetlock": ((*LOCKS, "--with-cluster"),),
+    "outage": (),  # a lab run
 }
+OUTAGE = "scenarios/api-away.yaml"
 
 
 def main() -> None:
@@ -55,6 +58,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ[RESULTS] = f"{folder}/over-grants"
         results = [_run(given.size, given.seed, *tests) for part in parts for tests in PARTS[part]]
+        if "outage" in parts:
+            results.append(_outage())
         if given.size == "full":
             _write(given.seed, results, Path(os.environ[RESULTS]), given.only)
     failed = any(code for _, code, _ in results)
@@ -70,6 +75,14 @@ def _run(size: str, seed: int, *tests: str) -> tuple[tuple[str, ...], int, float
     return tests, code, time.monotonic() - began
 
 
+def _outage() -> tuple[tuple[str, ...], int, float]:
+    """One real outage, longer than any client's patience with a request."""
+    began = time.monotonic()
+    argv = [sys.executable, "-m", "kube_upgrade", "lab", "--scenario", OUTAGE]
+    code = subprocess.run(argv, cwd=ROOT, check=False).returncode
+    return (OUTAGE,), code, time.monotonic() - began
+
+
 def _write(seed: int, results: list[tuple[tuple[str, ...], int, float]], over_grants: Path, only: str | None) -> None:
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     now = datetime.now(UTC)
@@ -78,7 +91,7 @@ def _write(seed: int, results: list[tuple[tuple[str, ...], int, float]], over_gr
         "",
         f"{now:%H:%M} UTC, commit {commit}, seed {seed}; {EXAMPLES['full']} examples of each property.",
         "",
-        "| properties | result | seconds |",
+        "| properties, and a real outage | result | seconds |",
         "|---|---|---|",
     ]
     for tests, code, seconds in results:

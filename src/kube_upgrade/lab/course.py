@@ -120,6 +120,16 @@ class Course:
             await asyncio.to_thread(self.lab.programs.restart, event.restart)
         if event.reboot:
             await next(node for node in self.lab.nodes if node.name == event.reboot).cut_power()
+        if event.api_away:
+            await self._api_away(event.api_away)
+
+    async def _api_away(self, seconds: float) -> None:
+        lab = self.lab
+        lab.show.say("kube-apiserver is killed")
+        await asyncio.to_thread(lab.plane.stop_apiserver, kill=True)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(lab.plane.start_apiserver)
+        lab.show.say(f"kube-apiserver is back after {seconds:g} s")
 
     async def _until(self, moment: Moment) -> None:
         """Every revision is looked at: a phase that is over in no time is not overlooked."""

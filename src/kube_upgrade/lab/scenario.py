@@ -78,9 +78,11 @@ class Event(Part, frozen=True, kw_only=True):
     kubectl: str | None = None  # as admin
     restart: Literal["upgrade-controller", "fleetlock"] | None = None  # kill -9, and started again
     reboot: str | None = None  # a node that loses power
+    api_away: Seconds | None = None  # kube-apiserver is killed, and comes back so many seconds later
 
     def __str__(self) -> str:
         what = {"kubectl": self.kubectl, "restart": self.restart, "reboot": self.reboot}
+        what["apiAway for"] = f"{self.api_away:g} s" if self.api_away else None
         done = next((f"{name} {value}" for name, value in what.items() if value), "nothing")
         return f"{done}, {self.after:g} s after {f'{self.when.node} is {self.when.phase}' if self.when else 'the plan'}"
 
@@ -192,7 +194,7 @@ def _wrong_with_fault(fault: MachineFault) -> Iterator[str]:
 
 
 def _wrong_with_event(event: Event) -> Iterator[str]:
-    if sum(bool(each) for each in (event.kubectl, event.restart, event.reboot)) != 1:
-        yield "an event has exactly one of kubectl, restart and reboot"
+    if sum(bool(each) for each in (event.kubectl, event.restart, event.reboot, event.api_away)) != 1:
+        yield "an event has exactly one of kubectl, restart, reboot and apiAway"
     if event.when and event.when.phase not in PHASES:
         yield f"when.phase: {event.when.phase!r} is none of {', '.join(sorted(PHASES))}"

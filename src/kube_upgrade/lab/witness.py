@@ -1,9 +1,14 @@
-"""The judge's eyes: one uninterrupted watch on plans and one on nodes, from before the start to the end."""
+"""The judge's eyes: one watch on plans and one on nodes, from before the start to the end, with no revision left out.
+
+An API server that starts anew answers the next watch with a 410: it has forgotten what etcd still knows. Then every
+revision since the last one seen is asked for by itself, as a list at exactly that resourceVersion, so an outage costs
+the verdict nothing. Only what etcd has forgotten too (it compacts every five minutes) is a gap.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
@@ -22,6 +27,7 @@ from kube_upgrade.model.plan import Plan
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE = 2.0
 _BEGIN_SECONDS = 30.0
+_MOST_ASKED = 5_000  # revisions one by one: some milliseconds each
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -57,16 +63,19 @@ class Watched:
     path: str
     read: Callable[[bytes | msgspec.Raw], Node | Plan]
     position: str = ""
+    expired: str = ""  # why the watch cannot go on from `position`
+    known: dict[str, Node | Plan] = field(default_factory=dict)  # what is there, by name
 
 
 @dataclass(slots=True)
 class Witness:
-    """Records what it sees; `world` is the last of it. Broken streams go on where they ended; a 410 is a gap."""
+    """Records what it sees; `world` is the last of it. Broken streams go on where they ended, after a 410 too."""
 
     api: Api
     now: Callable[[], datetime]
     seen: list[Revision] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
+    filled: int = 0  # revisions that no watch brought, asked for one by one
     world: World = field(default_factory=World)
     moved: asyncio.Event = field(default_factory=asyncio.Event)  # set, and a new one put here, by the next revision
 
@@ -106,20 +115,18 @@ class Witness:
                 await self._stream(kind)
                 pause = _PAUSE_SECONDS
             except Gone as gone:
-                await self._lost(kind, gone)
+                kind.expired = gone.message
+                pause = min(_LONGEST_PAUSE, pause * 2)
             except (KubeError, msgspec.MsgspecError) as error:
                 if isinstance(error, msgspec.MsgspecError):
                     self.gaps.append(f"{kind.path}: an event that cannot be read: {error}")
-                    kind.position = ""
+                    kind.position = kind.expired = ""
                 pause = min(_LONGEST_PAUSE, pause * 2)
             await asyncio.sleep(pause)
 
-    async def _lost(self, kind: Watched, gone: Gone) -> None:
-        """What came after `kind.position` is not told any more: begin anew, with a gap."""
-        self.gaps.append(f"{kind.path}: {gone}")
-        kind.position = ""
-
     async def _stream(self, kind: Watched) -> None:
+        if kind.expired:
+            await self._catch_up(kind)
         if not kind.position:
             await self._list(kind)
         params = {"resourceVersion": kind.position, "timeoutSeconds": "300"}
@@ -131,16 +138,47 @@ class Witness:
         if event.type == "ERROR":
             raise to_error(bytes(event.object))
         if event.type != "BOOKMARK":
-            self._record(kind.read(event.object), deleted=event.type == "DELETED")
+            self._record(kind, kind.read(event.object), deleted=event.type == "DELETED")
         kind.position = msgspec.json.decode(event.object, type=Bare).metadata.resource_version
 
     async def _list(self, kind: Watched) -> None:
         listing = await self.api.get(kind.path, Listing)
         for item in listing.items:
-            self._record(kind.read(item))
+            self._record(kind, kind.read(item))
         kind.position = listing.metadata.resource_version
 
-    def _record(self, subject: Node | Plan, *, deleted: bool = False) -> None:
+    async def _catch_up(self, kind: Watched) -> None:
+        """Record what became of this kind at each revision since `position`; where nobody knows any more, a gap."""
+        now = int((await self.api.get(kind.path, Listing)).metadata.resource_version)
+        missed = range(int(kind.position) + 1, now + 1)
+        try:
+            if now < int(kind.position) or len(missed) > _MOST_ASKED:
+                raise Gone(410, "Expired", f"{kind.expired}; the server is at {now}")
+            for number in missed:
+                await self._record_at(kind, number)
+        except Gone as gone:
+            self.gaps.append(f"{kind.path}: {gone}")
+            kind.position = ""
+        kind.expired = ""
+
+    async def _record_at(self, kind: Watched, number: int) -> None:
+        """What this one revision changed."""
+        params = {"resourceVersion": str(number), "resourceVersionMatch": "Exact"}
+        listing = await self.api.get(kind.path, Listing, params)
+        there = {found.name: found for found in map(kind.read, listing.items)}
+        for name in kind.known.keys() - there.keys():
+            self._record(kind, replace(kind.known[name], resource_version=str(number)), deleted=True)
+        for found in there.values():
+            if found.resource_version == str(number):
+                self._record(kind, found)
+        kind.position = str(number)
+        self.filled += 1
+
+    def _record(self, kind: Watched, subject: Node | Plan, *, deleted: bool = False) -> None:
+        if deleted:
+            kind.known.pop(subject.name, None)
+        else:
+            kind.known[subject.name] = subject
         revision = Revision(number=int(subject.resource_version), at=self.now(), subject=subject, deleted=deleted)
         self.seen.append(revision)
         self.world = self.world.after(revision)

@@ -51,9 +51,11 @@ def test_every_scenario_of_the_project_is_one(path: Path) -> None:
         ),
         ("faults: [{node: worker-1, key: rpm-ostree rebase}]", "faults[0]: does nothing: give fail, hang or mode"),
         ("faults: [{node: worker-1, key: ostree admin, mode: x}]", "mode 'x' of a command is not 'no-effect'"),
-        ("timeline: [{after: 1}]", "timeline[0]: an event has exactly one of kubectl, restart and reboot"),
+        ("timeline: [{after: 1}]", "timeline[0]: an event has exactly one of kubectl, restart, reboot and apiAway"),
         ("timeline: [{after: -1, restart: fleetlock}]", "Expected `float` >= 0.0 - at `$.timeline[0].after`"),
         ("timeline: [{restart: etcd}]", "Invalid enum value 'etcd' - at `$.timeline[0].restart`"),
+        ("timeline: [{apiAway: 25, reboot: worker-1}]", "timeline[0]: an event has exactly one of"),
+        ("timeline: [{apiAway: -1}]", "Expected `float` >= 0.0 - at `$.timeline[0].apiAway`"),
         ("timeline: [{reboot: x}]", "timeline[0].reboot: 'x' is none of control-plane-1, worker-1"),
         ("timeline: [{when: {node: x, phase: kubeadm}, restart: fleetlock}]", "timeline[0].when.node: 'x' is none of"),
         (
@@ -94,6 +96,7 @@ def test_an_event_tells_what_and_when() -> None:
     assert str(Event(after=2.5, kubectl="delete node worker-1")) == "kubectl delete node worker-1, 2.5 s after the plan"
     moment = Moment(node="worker-1", phase="kubeadm")
     assert str(Event(when=moment, reboot="worker-1")) == "reboot worker-1, 0 s after worker-1 is kubeadm"
+    assert str(Event(after=1, api_away=25)) == "apiAway for 25 s, 1 s after the plan"
 
 
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.errors import KubeError, TooManyRequests, Unreachable
+from kube_upgrade.kube.errors import Gone, KubeError, TooManyRequests, Unreachable
 from kube_upgrade.lab.history import History
 from kube_upgrade.lab.witness import Witness
 from kube_upgrade.model.node import Node
@@ -81,7 +81,29 @@ async def test_a_watch_that_breaks_goes_on_without_loss() -> None:
     assert history.gaps == ()
 
 
-async def test_an_expired_position_is_a_gap_and_the_watch_goes_on_from_a_new_list() -> None:
+async def test_after_an_outage_every_revision_of_it_is_asked_for_and_nothing_is_missing() -> None:
+    """A server that starts anew answers the next watch with a 410; what happened meanwhile is still in etcd."""
+    scene = Scene()
+    async with scene.watching():
+        await scene.seen(scene.cordon(unschedulable=True))
+        scene.api.break_watches(Unreachable("refused"))
+        scene.cordon(unschedulable=False)
+        scene.memory.delete(paths.node("w-1"))
+        scene.memory.create(paths.NODES, {"metadata": {"name": "w-1"}})
+        scene.memory.create(paths.NODES, {"metadata": {"name": "w-2"}})
+        scene.memory.delete(paths.node("w-2"))
+        scene.memory.restart()
+        history = await scene.seen(scene.cordon(unschedulable=True))
+
+    assert history.gaps == ()
+    assert scene.witness.filled >= 7
+    assert [(int(each.number), each.deleted) for each in history.in_order()] == [
+        (2, False), (3, False), (4, False), (5, True), (6, False), (7, False), (8, True), (9, False),
+    ]  # fmt: skip
+    assert set(scene.witness.world.nodes) == {"w-1"}
+
+
+async def test_what_etcd_has_forgotten_too_is_a_gap_and_the_watch_goes_on_from_a_new_list() -> None:
     scene = Scene()
     async with scene.watching():
         await scene.seen(scene.cordon(unschedulable=True))
@@ -92,6 +114,20 @@ async def test_an_expired_position_is_a_gap_and_the_watch_goes_on_from_a_new_lis
         history = await scene.seen(number)
     assert len(history.gaps) == 2, "one for each kind"
     assert all("410" in gap for gap in history.gaps)
+
+
+async def test_a_server_that_is_behind_what_was_seen_is_a_gap() -> None:
+    """etcd came back from a snapshot: what was seen after it never was."""
+    scene = Scene()
+    async with scene.watching():
+        scene.cordon(unschedulable=True)
+        await scene.seen(scene.cordon(unschedulable=False))
+        scene.api.memory = MemoryApi()
+        scene.api.memory.create(paths.NODES, {"metadata": {"name": "w-1"}})
+        scene.api.break_watches(Gone(410, "Expired", "too old resource version"))
+        await scene.api.asked(2, "watch", paths.NODES)
+    (gap,) = scene.witness.gaps
+    assert gap == f"{paths.NODES}: 410 Expired: too old resource version; the server is at 2"
 
 
 async def test_a_deleted_node_is_recorded_as_deleted() -> None:

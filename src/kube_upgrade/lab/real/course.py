@@ -16,9 +16,9 @@ from kube_upgrade.lab.real import services
 from kube_upgrade.lab.real.cluster import RealCluster
 from kube_upgrade.lab.real.content import STREAM
 from kube_upgrade.lab.real.node import RealNode
-from kube_upgrade.lab.real.witness import PatientWitness
 from kube_upgrade.lab.show import Show
 from kube_upgrade.lab.view import phase, view
+from kube_upgrade.lab.witness import Witness
 from kube_upgrade.model.labels import CONTROL_PLANE_LABEL
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.version import KubeVersion
@@ -32,7 +32,7 @@ class Course:
     """One rollout. `notes` are what a scenario has found worth telling."""
 
     cluster: RealCluster
-    witness: PatientWitness
+    witness: Witness
     show: Show
     target: str
     via: tuple[str, ...] = ()
@@ -112,9 +112,9 @@ class Course:
         self.note(what)
 
 
-def witness_of(api: KubeApi) -> PatientWitness:
+def witness_of(api: KubeApi) -> Witness:
     """Eyes on this cluster."""
-    return PatientWitness(api=api, now=lambda: datetime.now(UTC))
+    return Witness(api=api, now=lambda: datetime.now(UTC))
 
 
 def plan(cluster: RealCluster, target: str, via: tuple[str, ...] = ()) -> dict[str, Any]:
