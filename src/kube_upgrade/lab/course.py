@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -31,7 +32,8 @@ async def upgrade(lab: Lab) -> Outcome:
     """
     witness = Witness(api=lab.api, now=lambda: datetime.now(UTC))
     async with witness.watching():
-        seconds, missed = await Course(lab, witness).run()
+        course = Course(lab, witness)
+        seconds, missed = await course.run()
     history = witness.history()
     return Outcome(
         verdict=judge(history),
@@ -39,7 +41,7 @@ async def upgrade(lab: Lab) -> Outcome:
         target=str(lab.scenario.target),
         nodes=node_times(history, lab.scenario.target),
         memory=memory(lab),
-        refused=tuple(str(refusal) for refusal in refusals(lab)),
+        refused=tuple(str(refusal) for refusal in refusals(lab, course.starts)),
         missed=missed,
     )
 
@@ -50,6 +52,7 @@ class Course:
 
     lab: Lab
     witness: Witness
+    starts: list[audit.Span] = field(default_factory=list)  # of the API server, each up to its readiness
     _coming: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def run(self) -> tuple[float, tuple[str, ...]]:
@@ -128,7 +131,9 @@ class Course:
         lab.show.say("kube-apiserver is killed")
         await asyncio.to_thread(lab.plane.stop_apiserver, kill=True)
         await asyncio.sleep(seconds)
+        began = datetime.now(UTC)
         await asyncio.to_thread(lab.plane.start_apiserver)
+        self.starts.append((began, datetime.now(UTC)))
         lab.show.say(f"kube-apiserver is back after {seconds:g} s")
 
     async def _until(self, moment: Moment) -> None:
@@ -177,6 +182,6 @@ def memory(lab: Lab) -> dict[str, float]:
     return {name: round(mib, 1) for name, mib in most.items()}
 
 
-def refusals(lab: Lab) -> list[audit.Refusal]:
+def refusals(lab: Lab, starts: Sequence[audit.Span] = ()) -> list[audit.Refusal]:
     """Calls that were forbidden to our service accounts and to the nodes: nobody else is in the log."""
-    return list(audit.refusals((lab.plane.folder / "audit.log").read_bytes().splitlines()))
+    return list(audit.refusals((lab.plane.folder / "audit.log").read_bytes().splitlines(), starts))

@@ -124,12 +124,15 @@ class Kubelet:
             await self._api.create(paths.events("default"), body, dict[str, Any])
 
     async def _persist(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        """The call's answer; a kubelet never gives up on the API server."""
+        """The call's answer; a kubelet never gives up on the API server, and says each trouble once."""
+        told = ""
         while True:
             try:
                 return await call()
             except KubeError as error:
-                _log.warning("repeating", node=self._boot.name, what=what, reason=str(error))
+                if (reason := str(error)) != told:
+                    _log.warning("repeating", node=self._boot.name, what=what, reason=reason)
+                told = reason
                 await asyncio.sleep(_RETRY_SECONDS)
 
 

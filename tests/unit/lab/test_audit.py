@@ -1,8 +1,12 @@
 """A refused call is seen in the API server's own log, whatever the program made of it."""
 
 import json
+from datetime import timedelta
+
+import pytest
 
 from kube_upgrade.lab.audit import Refusal, policy, refusals
+from support.histories import START
 
 USER = "system:serviceaccount:kube-upgrade:fleetlock"
 
@@ -49,6 +53,16 @@ def test_a_kubelet_that_asks_for_a_pod_which_is_not_there_is_weather() -> None:
     """As recorded: before it creates a mirror pod, the kubelet looks whether there is one."""
     assert list(refusals([line(403, NODE, "get", UNRELATED, resource="pods", name="etcd-worker-1")])) == []
     assert list(refusals([line(403, USER, "get", UNRELATED, resource="pods", name="etcd-worker-1")])) != []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-0.1, True), (0.0, False), (5.0, False), (6.9, False), (7.1, True)])
+def test_an_api_server_that_is_just_started_refuses_everybody_and_that_is_weather(seconds: float, told: bool) -> None:
+    """It serves before its authorizers know the roles, and two seconds behind its readiness they do."""
+    event = json.loads(line(403, USER, "watch", resource="nodes"))
+    event["requestReceivedTimestamp"] = (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    log = [json.dumps(event, separators=(",", ":")).encode()]
+
+    assert bool(list(refusals(log, [(START, START + timedelta(seconds=5))]))) is told
 
 
 def test_only_our_programs_and_the_nodes_are_recorded() -> None:
