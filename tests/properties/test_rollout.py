@@ -14,6 +14,7 @@ from kube_upgrade.core.rollout.fleet import survey
 from kube_upgrade.core.rollout.gates import first_hold, start_hold
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.model.action import Decision
+from kube_upgrade.model.node import NodeStatus
 from support.bounds import Bounds
 from support.weather import ACTS, PATIENT, Act, act, clear_up, worlds
 from support.world import World, carry_out
@@ -95,6 +96,31 @@ def test_where_nothing_can_happen_any_more_somebody_reads_why(world: World, scri
     decision = come_to_rest(world, bounds)
     degraded = any(each.type == "Degraded" and each.status for each in decision.status.conditions)
     assert decision.status.summary == "Complete" or decision.holds or degraded, decision.status
+
+
+@PATIENT
+@given(worlds(), acts)
+def test_at_rest_no_node_waits_without_a_word_about_it(world: World, script: list[Act]) -> None:
+    """Liveness, node by node: who is behind this hop, or not Ready, has a hold of its own or failed for all to see.
+
+    Who has made the hop waits for these. So do workers that may skip it.
+    """
+    bounds = Bounds(world)
+    perform(world, bounds, script)
+    decision = come_to_rest(world, bounds)
+    degraded = any(each.type == "Degraded" and each.status for each in decision.status.conditions)
+    last = world.plan.version
+    hop = decision.hop or last
+    waiting = {
+        name: node
+        for name, node in world.nodes.items()
+        if any(group.selector.matches(node.labels) for group in world.plan.groups)
+        and not (node.ready and node.kubelet and node.kubelet >= hop)
+        and not (world.plan.workers_skip_hops and hop != last and not node.control_plane)
+    }
+    event(f"waiting at rest: {min(len(waiting), 3)}")
+    failed = {name for name, node in waiting.items() if node.report.status is NodeStatus.ERROR and degraded}
+    assert waiting.keys() - decision.holds.keys() - failed == set(), decision.status
 
 
 @PATIENT

@@ -329,7 +329,6 @@ def ordinary(fleet: Fleet, node: Node) -> bool:
         node.ready
         and not node.unschedulable
         and node.order is None
-        and node.report.status is None
         and node.hold is None
         and node.name not in fleet.claims
         and not node.control_plane

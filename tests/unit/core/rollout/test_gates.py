@@ -8,7 +8,7 @@ import pytest
 
 from kube_upgrade.core.rollout.fleet import survey
 from kube_upgrade.core.rollout.gates import GATES, first_hold, quorum_remains, start_hold
-from kube_upgrade.model.node import Node, NodeStatus
+from kube_upgrade.model.node import Node, NodeStatus, Order
 from kube_upgrade.model.plan import Freeze, Percent
 from kube_upgrade.model.status import Reason
 from support.builders import (
@@ -484,8 +484,9 @@ def test_every_gate_says_what_it_is_for() -> None:
         a_node("w-9", kubelet=v("v1.35.1")),
         a_node("w-9", **said(NodeStatus.PENDING)),
         a_node("w-9", **said(NodeStatus.ERROR)),
+        a_node("w-9", order=Order(version=NEW)),
     ],
-    ids=["cordoned", "not-ready", "held", "older", "ordered", "failed"],
+    ids=["cordoned", "not-ready", "held", "older", "ordered", "failed", "ordered-only"],
 )
 def test_a_node_that_differs_is_asked_for_itself(other: Node) -> None:
     """Whatever was said of an ordinary node of its group before."""
@@ -493,6 +494,21 @@ def test_a_node_that_differs_is_asked_for_itself(other: Node) -> None:
     fleet, workers = survey(snapshot), WORKERS
     assert start_hold(fleet, fleet.nodes["w-1"], workers), "the cordoned one uses the only place"
     assert start_hold(fleet, other, workers) == first_hold(survey(snapshot), other, workers)
+
+
+def test_a_claimed_node_is_asked_for_itself_before_it_has_its_order() -> None:
+    fleet = survey(control_planes_done(a_node("w-1"), a_node("w-2"), plan=a_plan(claims=[a_claim("w-2")])))
+    assert start_hold(fleet, fleet.nodes["w-1"], WORKERS), "the claimed one uses the only place"
+    assert start_hold(fleet, fleet.nodes["w-2"], WORKERS) is None
+
+
+def test_what_holds_one_group_back_is_not_said_of_another() -> None:
+    a, b = (a_group(name, selector=having("pool", name)) for name in "ab")
+    first, cordoned = a_node("w-1", labels={"pool": "a"}), a_node("w-2", labels={"pool": "a"}, unschedulable=True)
+    other = a_node("w-3", labels={"pool": "b"})
+    fleet = survey(control_planes_done(first, cordoned, other, plan=a_plan(CONTROL, a, b)))
+    assert start_hold(fleet, first, a), "the cordoned one uses the only place"
+    assert start_hold(fleet, other, b) is None
 
 
 def test_a_control_plane_node_is_asked_for_itself_in_a_group_with_workers_too() -> None:
