@@ -293,7 +293,7 @@ async def test_metrics_and_annotation_are_what_the_reference_says(site: Site) ->
         lease = await site.api.get(paths.lease(site.namespace, "fleetlock-group-workers"), dict[str, Any])
 
     note = msgspec.json.decode(raw["metadata"]["annotations"][DRAIN])
-    assert set(note) == {"group", "id", "since", "cordonedBefore", "drained"}
+    assert set(note) == {"group", "id", "since", "cordonedBefore", "drained", "server"}
     assert lease["spec"]["holderIdentity"] == one
 
 

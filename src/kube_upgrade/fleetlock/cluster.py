@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
 from kube_upgrade.core.eviction import DrainPolicy
@@ -51,7 +51,7 @@ class Cluster:
             store=store,
             drainer=self.drainer,
             announcer=announcer,
-            nodes=self.machines.all,
+            nodes=self._nodes_of_ours,
             groups=groups,
             policy=self.policy,
             gone_seconds=settings.gone_seconds,
@@ -79,6 +79,13 @@ class Cluster:
         since = self._nodes.stale_since
         old = (time.monotonic() if at is None else at) - since if since is not None else 0.0
         return f"the watch of the nodes is broken for {old:.0f} s" if old > STALE_SECONDS else None
+
+    def _nodes_of_ours(self) -> tuple[Node, ...]:
+        """All nodes; what another lock server noted on them is none of our business."""
+        return tuple(
+            node if node.drain is None or node.drain.of_server(self._settings.server) else replace(node, drain=None)
+            for node in self.machines.all()
+        )
 
     def wake(self) -> None:
         """A lock changed."""

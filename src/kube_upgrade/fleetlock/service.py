@@ -96,7 +96,7 @@ class LockService:
             return moved
         if node is None:
             return Answer(kind=Kind.SUCCESS, value="slot held; no node of the cluster has this id, nothing to drain")
-        mark = DrainMark(group=request.group, id=request.id, since=outcome.since)
+        mark = DrainMark(group=request.group, id=request.id, since=outcome.since, server=self._settings.server)
         answer = await self._drained(self._cluster, node, mark, until)
         if answer.kind is Kind.NODE_BUSY and outcome.holder is not None:  # not our turn: unless it was asked for again
             await self._store.release(mark.group, mark.id, mark.since, outcome.holder.asks)
@@ -120,7 +120,8 @@ class LockService:
             result = await running.result_within(until - asyncio.get_running_loop().time())
             if not isinstance(result, MarkedByAnother):
                 return await self._after(cluster, mark, running, result)
-            if result.mark.group not in self._queues or await self._is_reserved(result.mark):
+            ours = result.mark.of_server(self._settings.server) and result.mark.group in self._queues
+            if not ours or await self._is_reserved(result.mark):
                 return _node_busy(node.name, result.mark, self._again)
             # left behind by a server of ours that died
             await restore(cluster.api, node.name, result.mark.same_reservation)
@@ -175,7 +176,8 @@ class LockService:
 
         def ours(mark: DrainMark) -> bool:
             """Of this reservation or an older one: where a release stalls, the machine may have the slot anew."""
-            return (mark.group, mark.id) == (request.group, request.id) and mark.since <= holder.since
+            same = (mark.group, mark.id) == (request.group, request.id) and mark.of_server(self._settings.server)
+            return same and mark.since <= holder.since
 
         if await restore(cluster.api, holder.node, ours):
             _log.info("back in service", node=holder.node, group=request.group)

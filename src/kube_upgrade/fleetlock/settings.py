@@ -79,6 +79,11 @@ class Settings:
     ignored: tuple[str, ...] = ()
 
     @property
+    def server(self) -> str:
+        """What all replicas of this lock server have in common, and another one in the same cluster has not."""
+        return f"{self.store}/{self.namespace}" if self.store is StoreKind.KUBERNETES else str(self.store)
+
+    @property
     def slots(self) -> dict[str, int]:
         """Group name to number of slots."""
         return {name: group.slots for name, group in self.groups.items()}

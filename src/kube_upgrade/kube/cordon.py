@@ -34,13 +34,13 @@ class MarkedByAnother:
 async def cordon(api: Api, name: str, mark: DrainMark) -> Node | MarkedByAnother:
     """Make the node unschedulable and note for which reservation, in one guarded patch. Raises NotFound, KubeError.
 
-    A mark of an older reservation of the same group and id is taken over with what it remembers.
+    A mark of an older reservation of the same server, group and id is taken over with what it remembers.
     """
 
     def change(node: Node) -> Patch | MarkedByAnother | None:
         if node.drain is None:
             return _marked(replace(mark, cordoned_before=node.unschedulable))
-        if (node.drain.group, node.drain.id) != (mark.group, mark.id):
+        if (node.drain.group, node.drain.id) != (mark.group, mark.id) or not node.drain.of_server(mark.server):
             return MarkedByAnother(node.drain)
         if node.drain.since == mark.since and node.unschedulable:
             return None

@@ -63,7 +63,7 @@ class DrainMark:
     """What the lock server notes on a Node that it cordons: for which reservation, and whether a cordon was there.
 
     `spent` is how many seconds drains of this reservation have worked on it, over all replicas and crashes; `drained`
-    that the node was seen empty once.
+    that the node was seen empty once. `server` tells lock servers of one cluster apart; empty in marks of old ones.
     """
 
     group: str
@@ -72,7 +72,13 @@ class DrainMark:
     cordoned_before: bool = False
     spent: int = 0
     drained: bool = False
+    server: str = ""
+
+    def of_server(self, name: str) -> bool:
+        """True where this lock server made the mark, or nobody knows who did."""
+        return self.server in ("", name) or not name
 
     def same_reservation(self, other: "DrainMark") -> bool:
         """True where both belong to one reservation."""
-        return (self.group, self.id, self.since) == (other.group, other.id, other.since)
+        same = (self.group, self.id, self.since) == (other.group, other.id, other.since)
+        return same and self.of_server(other.server)

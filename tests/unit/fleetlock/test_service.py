@@ -9,6 +9,7 @@ import pytest
 
 from kube_upgrade.core.fleetlock.protocol import Kind
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish
+from kube_upgrade.fleetlock.caretaker import SETTLE_SECONDS
 from kube_upgrade.fleetlock.cluster import STALE_SECONDS
 from kube_upgrade.fleetlock.queue import Queue
 from kube_upgrade.fleetlock.settings import GroupSettings
@@ -58,6 +59,26 @@ async def test_a_release_that_stalls_leaves_the_cordon_of_the_next_reservation()
         await steady_state(replica, "w1")
         assert slow.weather is fair
         assert "LockReleased" not in [said.reason for said in world.said]  # no cordon was lifted by it
+
+
+async def test_a_second_lock_server_with_the_same_groups_leaves_the_firsts_nodes_alone() -> None:
+    """Both have a group `workers`; the second finds no reservation for the mark, and it is none of its business."""
+    world = LockWorld()
+    await world.node("w1")
+    await world.node("w2")
+    async with world.server(namespace="a") as first, world.server(namespace="b") as second:
+        assert (await pre_reboot(first, "w1")).status == 200
+        mark = world.see("w1").drain
+
+        assert (await pre_reboot(second, "w1")).kind is Kind.NODE_BUSY
+        assert (await steady_state(second, "w1")).status == 200
+        assert (await pre_reboot(second, "w2")).status == 200
+        await asyncio.sleep(2 * SETTLE_SECONDS)  # its look-out has had news twice
+
+        assert world.see("w1").drain == mark
+        assert world.see("w1").unschedulable
+        assert (await steady_state(first, "w1")).status == 200
+        assert not world.see("w1").unschedulable
 
 
 async def test_nothing_is_granted_on_a_node_cache_that_is_too_old() -> None:

@@ -117,6 +117,7 @@ class DrainNote(msgspec.Struct, rename="camel", frozen=True):
     cordoned_before: bool = False
     spent: int | msgspec.UnsetType = msgspec.UNSET  # absent in marks of older servers
     drained: bool | msgspec.UnsetType = msgspec.UNSET
+    server: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_drain(text: str | None) -> DrainMark | None:
@@ -134,6 +135,7 @@ def read_drain(text: str | None) -> DrainMark | None:
         cordoned_before=note.cordoned_before,
         spent=note.spent or 0,
         drained=bool(note.drained),
+        server=note.server or "",
     )
 
 
@@ -146,6 +148,7 @@ def write_drain(mark: DrainMark) -> str:
         cordoned_before=mark.cordoned_before,
         spent=mark.spent or msgspec.UNSET,
         drained=mark.drained or msgspec.UNSET,
+        server=mark.server or msgspec.UNSET,
     )
     return msgspec.json.encode(note).decode()
 
