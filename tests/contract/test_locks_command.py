@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -44,6 +46,25 @@ async def test_without_the_token_it_needs_the_id() -> None:
         assert refused.exit_code == 1
         assert "read token" in refused.output
         assert (await run(site, "release", "default", "a-machine-of-the-fleet")).exit_code == 0
+
+
+async def test_an_id_that_only_looks_like_the_holders_frees_nothing_and_is_told_so() -> None:
+    async with a_site(read_token=TOKEN) as site:
+        await site.ask("pre-reboot", "0123456789abcdef-the-holder-of-it")
+        refused = await run(site, "release", "default", "0123456789abcdef-somebody-else-it")
+        assert refused.exit_code == 1
+        assert "nothing was freed" in refused.output
+        assert len((await site.locks())["default"]["holders"]) == 1  # type: ignore[arg-type]
+
+
+def test_what_is_logged_stands_on_stderr() -> None:
+    """stdout is one JSON value for whoever reads it."""
+    late = "atexit.register(lambda: logs.logger('x').warning('said'))"
+    program = "import atexit, sys; from kube_upgrade.cli.main import main; from kube_upgrade.telemetry import logs"
+    argv = [sys.executable, "-c", f"{program}; {late}; main()", "version"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert "said" in done.stderr
 
 
 async def test_a_token_file_that_is_not_there_is_a_usage_error() -> None:

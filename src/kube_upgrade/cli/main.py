@@ -6,6 +6,7 @@ import typer
 
 from kube_upgrade.cli.commands.lab import LabCommand, lab
 from kube_upgrade.cli.commands.locks import locks
+from kube_upgrade.telemetry import logs
 
 app = typer.Typer(
     name="kube-upgrade",
@@ -26,4 +27,5 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of `kube-upgrade` and `kubectl kube-upgrade`."""
+    logs.configure("warn")  # on stderr: stdout is for what was asked for
     app()

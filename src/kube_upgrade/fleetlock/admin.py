@@ -1,21 +1,24 @@
 """What an administrator asks of a lock server: who holds what, and a slot back. By its Leases, or over HTTP."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kube_upgrade.fleetlock.stores import Interest, StoreUnavailable
+import msgspec
+
+from kube_upgrade.core.fleetlock.protocol import NOTHING_HELD
+from kube_upgrade.fleetlock.stores import StoreUnavailable
 from kube_upgrade.fleetlock.stores.kubernetes import LeaseRecords
 from kube_upgrade.fleetlock.stores.store import LockStore
 from kube_upgrade.fleetlock_client import FleetLock, Refused, ShownHolder, Unreadable, read_locks
+from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.clock import stop
+from kube_upgrade.kube.errors import KubeError
+from kube_upgrade.kube.wire import lock as wire
+from kube_upgrade.kube.wire.lock import BadLockObject, LockLease
 from kube_upgrade.model.lock import Holder, short
 from kube_upgrade.model.moment import time_or_none
-
-FIRST_LIST_SECONDS = 15.0
 
 
 class AdminError(Exception):
@@ -42,29 +45,39 @@ class ByLeases:
     namespace: str
 
     async def held(self) -> list[Held]:
-        """Every slot that is held. Raises AdminError."""
-        records = LeaseRecords(self.api, self.namespace, {})
-        watching = asyncio.create_task(records.run(lambda: None, Interest(waiting=lambda: False)))
+        """Every slot that is held. Raises AdminError, also where no lock server ever kept a slot in this namespace."""
         try:
-            async with asyncio.timeout(FIRST_LIST_SECONDS):
-                await records.synced.wait()
-        except TimeoutError:
-            reason = f"no list of the Leases in {self.namespace} within {FIRST_LIST_SECONDS:g} s"
-            raise AdminError(f"{reason}: is the API server there, and may you list them?") from None
-        finally:
-            await stop(watching)
-        groups = sorted(records.groups().items())
-        return [Held(group=name, holder=one, who=one.who) for name, group in groups for one in group.holders]
+            found = (await self.api.get(paths.leases(self.namespace), _Leases, wire.SELECTOR)).items
+            groups = [
+                wire.read_group(each, name, 0) for each in found if (name := each.metadata.annotations.get(wire.GROUP))
+            ]
+        except (KubeError, BadLockObject) as error:
+            raise AdminError(f"the Leases in namespace {self.namespace}: {error}") from None
+        if not found:
+            raise AdminError(
+                f"no Lease of a lock server in namespace {self.namespace}: no slot was ever taken there, or the server "
+                "keeps them elsewhere: name its namespace with -n, or ask it itself with --server URL"
+            )
+        groups.sort(key=lambda group: group.name)
+        return [Held(group=group.name, holder=one, who=one.who) for group in groups for one in group.holders]
 
     async def release(self, group: str, who: str) -> Held:
-        """Free the slot of a node (or id). Raises AdminError."""
+        """Free the slot of a node (or id). Raises AdminError, also where it was free before."""
         found = _one(await self.held(), group, who)
         store = LockStore(LeaseRecords(self.api, self.namespace, {}), lambda: datetime.now(UTC))
         try:
-            await store.release(group, found.holder.id, found.holder.since)
+            gone = await store.release(group, found.holder.id, found.holder.since)
         except StoreUnavailable as error:
             raise AdminError(str(error)) from None
+        if gone is None:
+            raise AdminError(f"group {group}: {found.who} does not hold this slot any more; nothing was freed")
         return found
+
+
+class _Leases(msgspec.Struct, frozen=True):
+    """LeaseList, reduced."""
+
+    items: list[LockLease] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +106,8 @@ class ByHttp:
             answer = await lock.steady_state()
         if isinstance(answer, Refused):
             raise AdminError(f"{answer.kind}: {answer.value}")
+        if answer.value == NOTHING_HELD:
+            raise AdminError(f"group {group}: the server knows no slot of this id; nothing was freed")
         return found
 
 
@@ -103,10 +118,19 @@ def _shown(group: str, one: ShownHolder) -> Held:
 
 
 def _one(held: Iterable[Held], group: str, who: str) -> Held:
-    """The slot that is meant: a node's name, what the list shows, or an id."""
+    """The slot that is meant: a node's name, what the list shows, or an id. Raises AdminError: none, or several."""
     mine = [one for one in held if one.group == group]
-    for one in mine:
-        if who in (one.holder.node, one.holder.id, one.who) or one.who == short(who):
-            return one
+    meant = [one for one in mine if _is(one, who)]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise AdminError(f"group {group}: {who!r} means {len(meant)} holders; give the whole id, with the read token")
     holders = ", ".join(one.who for one in mine) or "nobody"
     raise AdminError(f"group {group}: {who!r} holds no slot; holders: {holders}")
+
+
+def _is(one: Held, who: str) -> bool:
+    """By its beginning an id is known only where the whole is not shown: many may begin so."""
+    if who in (one.holder.node, one.holder.id, one.who):
+        return True
+    return not one.holder.id and one.who == short(who)

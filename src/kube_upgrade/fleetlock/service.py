@@ -7,7 +7,7 @@ refusal that says why.
 import asyncio
 from collections.abc import Mapping
 
-from kube_upgrade.core.fleetlock.protocol import Answer, Kind, Operation, Request
+from kube_upgrade.core.fleetlock.protocol import NOTHING_HELD, Answer, Kind, Operation, Request
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish
 from kube_upgrade.core.fleetlock.upkeep import reserved
 from kube_upgrade.fleetlock.announce import Told, about
@@ -164,7 +164,7 @@ class LockService:
                 await self._store.release(request.group, request.id, holder.since)
         if holder is None:
             known = request.group in self._queues
-            return Answer(kind=Kind.SUCCESS, value="no slot was held") if known else _unknown(request)
+            return Answer(kind=Kind.SUCCESS, value=NOTHING_HELD) if known else _unknown(request)
         for queue in self._queues.values():
             queue.wake()
         return Answer(kind=Kind.SUCCESS, value="slot released")

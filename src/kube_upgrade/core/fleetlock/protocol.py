@@ -11,6 +11,7 @@ from enum import StrEnum
 
 HEADER = "fleet-lock-protocol"
 BODY_LIMIT = 8 * 1024  # bytes; a request of the longest id and group is far smaller
+NOTHING_HELD = "no slot was held"  # value of a 200 to steady-state that freed nothing
 ID_LIMIT = 256  # characters; a systemd id has 32
 GROUP_LIMIT = 253
 _GROUP = re.compile(r"[a-zA-Z0-9.-]+")

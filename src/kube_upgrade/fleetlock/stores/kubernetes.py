@@ -37,7 +37,7 @@ class LeaseRecords:
             paths.leases(namespace),
             type=LockLease,
             value=_itself,
-            params={"labelSelector": ",".join(f"{key}={value}" for key, value in wire.LABELS.items())},
+            params=wire.SELECTOR,
             on_change=self._heard,
         )
 

@@ -19,6 +19,7 @@ from kube_upgrade.model.moment import time_or_none, time_text
 
 PREFIX = "fleetlock.kube-upgrade.heathcliff.eu/"
 LABELS = {"app.kubernetes.io/managed-by": "fleetlock"}
+SELECTOR = {"labelSelector": ",".join(f"{key}={value}" for key, value in LABELS.items())}  # parameters of a list
 KIND_LABEL = PREFIX + "lock"  # `group` or `turn`
 GROUP = PREFIX + "group"  # the group's name: object names can't carry every group name
 HOLDERS = PREFIX + "holders"  # JSON list
