@@ -81,6 +81,22 @@ def test_every_interleaving_ends_completed_and_released(world: World) -> None:
 
 
 @PATIENT
+@given(
+    worlds(), st.lists(st.tuples(st.integers(0, 60), st.integers(61, 300_000), st.booleans()), min_size=1, max_size=3)
+)
+def test_a_slot_that_was_freed_behind_the_daemons_back_is_asked_for_again(
+    world: World, gaps: list[tuple[int, int, bool]]
+) -> None:
+    """A Node object that is gone for a minute loses its slot: no first kubeadm and no reboot rests on the old yes."""
+    for turns, seconds, off in gaps:
+        world.run(until=lambda: world.done, turns=turns)
+        world.vanish(seconds, off=off)
+
+    assert world.run(until=lambda: world.done), "\n".join([*world.log[-40:], str(world.saved)])
+    assert world.proven
+
+
+@PATIENT
 @given(worlds(), st.integers(0, 300), st.booleans())
 def test_a_withdrawn_order_gives_the_lock_back_or_is_brought_to_its_end(world: World, at: int, late: bool) -> None:
     moment = NOW + timedelta(seconds=at)

@@ -27,7 +27,7 @@ ID = "dfd7882acda64c34aca76193c46f5d4e"
 REPOSITORY = "registry.test/os"
 OLD_DIGEST, NEW_DIGEST, BAD_DIGEST = "sha256:old", "sha256:new", "sha256:bad"
 KUBEADM = "/staged/kubeadm"
-GRANTED = LockFact(asked=NOW, url="http://lock", group="g", granted=NOW)
+GRANTED = LockFact(asked=NOW, url="http://lock", group="g", granted=NOW, confirmed=NOW, boot_id="boot-1", node_uid="u")
 RAN = KubeadmRun(version=NEW, role=KubeadmRole.NODE, started=NOW, ended=NOW, code=0)
 CONFIG = NodeConfig(stream=REPOSITORY, fleetlock_url="http://lock", fleetlock_group="g").with_defaults()
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)

@@ -215,6 +215,26 @@ class World:
         self.faults.power_cuts = max(1, self.faults.power_cuts)
         self.boot()
 
+    def vanish(self, seconds: float, *, off: bool) -> None:
+        """The daemon stands still, or the host is off, for so long; its Node object is deleted and comes back.
+
+        The lock server frees the slot meanwhile, and the new Node object is schedulable.
+        """
+        self.log.append(
+            f"{self.clock_text}  · {'the host is off' if off else 'the daemon stands still'}; its slot is freed"
+        )
+        self.now += timedelta(seconds=seconds)
+        if self.holder:
+            self.holder = ""
+            self.pods.append(a_pod("web"))
+        self._kubeadm_goes_on()
+        if off:
+            self.lose_power()
+        elif self.reboot_at is not None and self.now >= self.reboot_at:
+            self.boot()
+        self.start()
+        self.write(uid=f"u{self.node.resource_version}", report=replace(self.node.report, status=NodeStatus.PENDING))
+
     def boot(self) -> None:
         """The host goes down and comes up; the daemon with it."""
         self.job = None if self.job and self.job.code is None else self.job
@@ -628,7 +648,7 @@ class MemoryKubeadm:
 
     async def _upgrade(self, version: KubeVersion, role: KubeadmRole, key: str) -> Completed:
         world = self._world
-        assert world.holder, "kubeadm without the lock"
+        assert world.holder or world.touched, "kubeadm without the lock"  # one that was begun is brought to its end
         assert world.empty, f"kubeadm with {[pod.key for pod in world.foreign_pods]}"
         assert world.job is None or world.job.code is not None, "two kubeadms at once"
         world.touched = str(version)
@@ -660,7 +680,8 @@ class MemoryLock:
             return Refused("all_slots_full", "held by w-2", 423)
         if not world.holder:
             assert world.disk.staged is not None, "asked for the lock with nothing staged"
-            assert not (world.os_only and world.os_held), "an OS update took the lock although it may not"
+            held = world.os_only and world.os_held and not world.touched
+            assert not held, "an OS update took the lock although it may not"
             world.log.append(f"{world.clock_text}  → lock granted, node drained")
         world.holder, world.was_held = self._group, True
         if world.faults.drains and not world.faults.no_other_node:

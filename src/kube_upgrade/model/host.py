@@ -54,13 +54,16 @@ class LockFact:
 
     Url and group are those it was asked under, whatever the config says by now; both empty where no record was found
     (a lost state file) and a release must make sure; then it counts as touched. `again` is when to ask next after a
-    refusal.
+    refusal. `confirmed` is the server's last word where that was yes, with the boot and the Node object it was said to.
     """
 
     asked: datetime
     url: str = ""
     group: str = ""
     granted: datetime | None = None
+    confirmed: datetime | None = None
+    boot_id: str = ""
+    node_uid: str = ""
     no_other_node: bool = False
     answer: str = ""
     again: datetime | None = None

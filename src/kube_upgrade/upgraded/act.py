@@ -221,7 +221,9 @@ class Actor:
         now = self._ports.clock()
         if isinstance(answer, Granted):
             alone = answer.kind == Kind.NO_OTHER_NODE
-            lock = replace(asked, granted=granted or now, no_other_node=alone)
+            uid = seen.node.uid if seen.node else ""
+            yes = replace(asked, confirmed=now, boot_id=seen.boot_id, node_uid=uid)
+            lock = replace(yes, granted=granted or now, no_other_node=alone)
         else:
             again = now + self._pause(answer, now - begun, seen)
             case = choose(seen)

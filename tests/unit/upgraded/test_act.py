@@ -19,7 +19,19 @@ from kube_upgrade.model.step import Reboot, RunKubeadm, TakeLock, VerifyImage
 from kube_upgrade.model.version import KubeVersion
 from kube_upgrade.upgraded.act import Actor, Ports
 from support.builders import NEW, NOW
-from support.host_views import GRANTED, KUBEADM, MINUTE, NEW_DIGEST, RAN, REPOSITORY, facts, held, staged, upgraded
+from support.host_views import (
+    GRANTED,
+    KUBEADM,
+    MINUTE,
+    NEW_DIGEST,
+    RAN,
+    REPOSITORY,
+    a_node,
+    facts,
+    held,
+    staged,
+    upgraded,
+)
 
 TAKE = TakeLock(url="http://lock", group="g")
 RUN = RunKubeadm(role=KubeadmRole.NODE, version=NEW, kubeadm=KUBEADM)
@@ -113,6 +125,14 @@ class TestTakeLock:
         assert outside.memory.facts.lock is not None
         assert outside.memory.facts.lock.granted == NOW + MINUTE
 
+    async def test_a_yes_is_written_down_with_the_boot_and_the_node_that_it_was_said_to(self) -> None:
+        outside = Outside()
+        await outside.actor(facts(lock=GRANTED)).act(TAKE, held(boot_id="boot-7", node=a_node(uid="u7")))
+        assert [known.lock and known.lock.confirmed for known in outside.memory.written] == [None, NOW + MINUTE]
+        lock = outside.memory.facts.lock
+        assert lock is not None
+        assert (lock.boot_id, lock.node_uid, lock.granted) == ("boot-7", "u7", NOW)
+
     async def test_a_refused_confirmation_ends_the_grant(self) -> None:
         """The slot may be another's by now: kubeadm must not start on it."""
         outside = Outside(lock=FULL)
@@ -120,6 +140,7 @@ class TestTakeLock:
         lock = outside.memory.facts.lock
         assert lock is not None
         assert lock.granted is None
+        assert lock.confirmed is None
         assert lock.answer == "all_slots_full: held by w-2"
         assert lock.again is not None
         assert lock.again > NOW + MINUTE

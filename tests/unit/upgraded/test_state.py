@@ -31,7 +31,7 @@ all_facts = st.builds(
     lock=st.none()
     | st.builds(
         LockFact, asked=moments, url=texts, group=texts, granted=st.none() | moments, again=st.none() | moments,
-        touched=st.booleans(),
+        touched=st.booleans(), confirmed=st.none() | moments, boot_id=texts, node_uid=texts,
     ),
     kubeadm=st.none()
     | st.builds(

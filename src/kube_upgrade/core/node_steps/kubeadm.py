@@ -2,6 +2,7 @@
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import attempt, give_up
+from kube_upgrade.core.node_steps.lock import confirmed
 from kube_upgrade.model.host import HostSnapshot
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.step import AwaitKubeadm, RunKubeadm, SnapshotEtcd, Step, Wait, Why
@@ -111,12 +112,16 @@ def snapshot_etcd(case: Case) -> Step | None:
 
 
 def run(case: Case) -> Step | None:
-    """The command. One that nobody saw the end of, or that had no effect, is run again: kubeadm's own remedy."""
+    """The command. One that nobody saw the end of, or that had no effect, is run again: kubeadm's own remedy.
+
+    Only the first run rests on a fresh yes of the lock server: that one may be down because of a half-done upgrade.
+    """
     version, found = case.goal.version, binary(case)
     if case.kubeadm_done or version is None or found is None:
         return None
     name = WITHOUT_EFFECT if ended_well(case) else "kubeadm"
-    return attempt(case, name, RunKubeadm(role=role(case), version=version, kubeadm=found))
+    step = attempt(case, name, RunKubeadm(role=role(case), version=version, kubeadm=found))
+    return confirmed(case, step) if isinstance(step, RunKubeadm) and not case.committed else step
 
 
 def ended_well(case: Case) -> bool:

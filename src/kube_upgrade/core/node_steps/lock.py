@@ -1,14 +1,17 @@
 """Step 2: the lock, and the own look at who is still on the node."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import give_up, returned
-from kube_upgrade.model.host import HostSnapshot
+from kube_upgrade.core.node_steps.release import relock
+from kube_upgrade.model.host import HostSnapshot, LockFact
 from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.pod import Pod
 from kube_upgrade.model.step import Step, TakeLock, Wait, Why
+
+BELIEVED = timedelta(minutes=10)  # how long a yes counts; asking again costs the server nothing
 
 
 def take(case: Case) -> Step | None:
@@ -31,6 +34,27 @@ def _ask(case: Case) -> Step:
     if lock is not None and lock.again is not None and case.now < lock.again:
         return Wait(reason=Why.LOCK_BUSY, message=lock.answer, until=lock.again)
     return TakeLock(url=url, group=group)
+
+
+def confirmed(case: Case, step: Step) -> Step:
+    """The step, which nobody can take back, where the server's last word was yes and is fresh; else it is asked again.
+
+    It frees the slot of a node whose object is gone, and this daemon or its host may have slept meanwhile.
+    """
+    lock = case.facts.lock
+    if lock is None or _believed(case, lock):
+        return step
+    if lock.again is not None and case.now < lock.again:
+        wait = Wait(reason=Why.LOCK_BUSY, message=lock.answer, until=lock.again)
+        return relock(case.seen, case.facts) or wait
+    return TakeLock(url=lock.url, group=lock.group)
+
+
+def _believed(case: Case, lock: LockFact) -> bool:
+    """A yes of the last minutes, to this boot and this Node object; a clock that was set back makes none fresh."""
+    if lock.confirmed is None or (lock.boot_id, lock.node_uid) != (case.seen.boot_id, case.node.uid):
+        return False
+    return timedelta(0) <= case.now - lock.confirmed <= BELIEVED
 
 
 def pods_gone(case: Case) -> Step | None:

@@ -2,6 +2,7 @@
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.failure import attempt, give_up
+from kube_upgrade.core.node_steps.lock import confirmed
 from kube_upgrade.model.step import Reboot, Step, Wait, Why
 
 
@@ -37,4 +38,5 @@ def reboot(case: Case) -> Step | None:
     staged = case.seen.staged
     if case.wanted_booted or staged is None:
         return None
-    return attempt(case, "reboot", Reboot(digest=case.facts.digest, allow_unlocked=not staged.locked))
+    step = attempt(case, "reboot", Reboot(digest=case.facts.digest, allow_unlocked=not staged.locked))
+    return confirmed(case, step) if isinstance(step, Reboot) else step

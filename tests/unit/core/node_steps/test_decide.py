@@ -158,6 +158,38 @@ class TestLock:
         step = decide(rebooted(config=elsewhere, node=a_node(kubelet=NEW, report=COMPLETED)))
         assert step == ReleaseLock(url="http://lock", group="g", proven=True)
 
+    @pytest.mark.parametrize("before_reboot", [False, True])
+    @pytest.mark.parametrize(
+        "change", [{"now": NOW + 11 * MINUTE}, {"now": NOW - SECOND}, {"boot_id": "boot-2"}, {"node": a_node(uid="u2")}]
+    )
+    def test_an_old_yes_is_asked_for_again_before_what_cannot_be_taken_back(
+        self, change: dict[str, Any], before_reboot: bool
+    ) -> None:
+        """The server frees the slot of a node whose object is gone; this node may have slept for days meanwhile."""
+        view = replace(upgraded() if before_reboot else held(), **change)
+        assert decide(view) == TakeLock(url="http://lock", group="g")
+
+    def test_a_yes_of_this_boot_and_node_is_believed_for_ten_minutes(self) -> None:
+        assert isinstance(decide(held(now=NOW + 10 * MINUTE)), RunKubeadm)
+        assert isinstance(decide(upgraded(now=NOW + 10 * MINUTE)), Reboot)
+
+    def test_a_refused_confirmation_stops_the_reboot_until_the_server_says_yes(self) -> None:
+        lock = replace(GRANTED, confirmed=None, answer="all_slots_full: by w-2", again=NOW + MINUTE)
+        view = upgraded(facts=facts(lock=lock, kubeadm=RAN))
+        assert said(decide(view)) == "LockBusy"
+        assert isinstance(decide(replace(view, now=NOW + MINUTE)), TakeLock)
+
+    def test_an_image_whose_reboot_did_not_come_is_locked_while_the_server_says_no(self) -> None:
+        lock = replace(GRANTED, confirmed=None, answer="all_slots_full: by w-2", again=NOW + 2 * HOUR)
+        asked = RebootFact(digest=NEW_DIGEST, boot_id="boot-1", asked=NOW)
+        view = seen(UNLOCKED, RUNNING_OLD, facts=facts(lock=lock, kubeadm=RAN, reboot=asked), now=NOW + HOUR)
+        assert decide(view) == LockStaged()
+
+    def test_kubeadms_own_remedy_and_what_follows_the_reboot_need_no_new_yes(self) -> None:
+        failed = facts(lock=GRANTED, kubeadm=replace(RAN, code=1))
+        assert isinstance(decide(held(facts=failed, now=NOW + HOUR)), RunKubeadm)
+        assert decide(rebooted()) == ReportCompleted()
+
     def test_without_a_server_the_node_says_so(self) -> None:
         assert said(decide(staged(config=replace(CONFIG, fleetlock_url=None)))) == "NoLockServer"
 
@@ -386,7 +418,8 @@ class TestReboot:
         assert said(decide(view)) == "Rebooting"
 
     def test_one_that_never_came_is_asked_for_again(self) -> None:
-        view = seen(UNLOCKED, RUNNING_OLD, facts=facts(lock=GRANTED, kubeadm=RAN, reboot=self.ASKED))
+        fresh = replace(GRANTED, confirmed=NOW + HOUR)
+        view = seen(UNLOCKED, RUNNING_OLD, facts=facts(lock=fresh, kubeadm=RAN, reboot=self.ASKED))
         assert decide(replace(view, now=NOW + HOUR)) == Reboot(digest=NEW_DIGEST, allow_unlocked=True)
 
     def test_whoever_gives_up_locks_the_image_again(self) -> None:
