@@ -36,7 +36,7 @@ def _deployment() -> dict[str, Any]:
     pod = {
         "containers": [{"name": "app", "image": APP, "readinessProbe": probe}],
         "topologySpreadConstraints": [spread],
-        "terminationGracePeriodSeconds": 10,
+        "terminationGracePeriodSeconds": 15,
     }
     return {
         "apiVersion": "apps/v1",

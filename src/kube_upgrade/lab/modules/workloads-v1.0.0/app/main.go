@@ -14,7 +14,7 @@ import (
 
 const (
 	version = "v1.0.0"
-	linger  = 3 * time.Second // until every node's rules have forgotten this pod
+	linger  = 6 * time.Second // until every node's rules have forgotten this pod
 )
 
 func main() {
