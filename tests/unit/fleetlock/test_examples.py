@@ -1,5 +1,6 @@
 """The config files that ship are read, and mean what their folder says."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,17 @@ def test_the_example_for_a_fleet_keeps_its_slots_in_the_units_own_folder(tmp_pat
     found = parse((DEPLOY / "fleetlock/config.yaml").read_text(), Surroundings(state=tmp_path))
 
     assert (found.store, found.cluster, found.sqlite) == (StoreKind.SQLITE, False, tmp_path / "locks.db")
+
+
+def test_what_only_root_may_read_reaches_the_units_user_as_a_credential() -> None:
+    """DynamicUser= can't open a key of root's with mode 0600."""
+    config = (DEPLOY / "fleetlock/config.yaml").read_text()
+    unit = (DEPLOY / "fleetlock/fleetlock.service").read_text()
+    named = re.findall(r"\b(key|pathPrefixFile|readTokenFile): ([^\s}]+)", config)
+    shown = re.findall(r"^#?LoadCredential=(\S+?):/etc/fleetlock/", unit, re.M)
+
+    assert len(named) == 3
+    assert [path for _, path in named] == [f"/run/credentials/fleetlock.service/{name}" for name in shown]
 
 
 def test_the_config_of_the_cluster_uses_its_own_api_server() -> None:
