@@ -63,7 +63,7 @@ class Overdue(StrEnum):
 
     WAIT = "wait"  # go on for ever
     GIVE_UP = "giveUp"  # uncordon, free the slot, say so
-    DELETE = "delete"  # delete what is left, past every budget
+    DELETE = "delete"  # delete what is left, past every budget, but for what the policy refuses to evict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

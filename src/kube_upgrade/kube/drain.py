@@ -183,9 +183,12 @@ class _Drain:
         return left if left > 0 else LOOK_AGAIN
 
     async def _delete(self, judged: Sequence[tuple[Pod, Judgement]]) -> float:
-        """Delete, once each, what neither went nor may be evicted. Returns seconds until the next round is due."""
+        """Delete, once each, what should have gone; what the policy keeps is for a person, at the deadline too.
+
+        Returns seconds until the next round is due.
+        """
         for pod, judgement in judged:
-            if isinstance(judgement, Evict | Refuse) and pod.uid not in self.deleted:
+            if isinstance(judgement, Evict) and pod.uid not in self.deleted:
                 await delete(self.api, pod)
                 self.deleted[pod.uid] = pod.key
         return LOOK_AGAIN
@@ -237,8 +240,9 @@ class _Drain:
         by_hand = [DrainBlocked(pod=pod.key, message=j.message) for pod, j in judged if isinstance(j, Refuse)]
         refused = [self.refusals[pod.uid].blocked for pod, _ in judged if pod.uid in self.refusals]
         left = tuple(sorted(pod.key for pod, judgement in judged if not isinstance(judgement, Skip)))
-        blocked = () if self.policy.at(self._spent()) is Overdue.DELETE else (*by_hand, *refused)
-        return DrainProgress(left=left, blocked=blocked, deleted=tuple(sorted(self.deleted.values())))
+        if self.policy.at(self._spent()) is Overdue.DELETE:  # no budget holds anything back any more
+            refused = []
+        return DrainProgress(left=left, blocked=(*by_hand, *refused), deleted=tuple(sorted(self.deleted.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,6 +185,21 @@ async def test_pods_are_deleted_at_the_deadline_where_the_group_wants_that() -> 
     assert "PodsDeleted" in reasons(world)
 
 
+async def test_a_pod_that_the_policy_keeps_is_kept_at_the_deadline_too_and_named() -> None:
+    """`delete` passes budgets; a bare pod would be lost, and that is for a person to decide."""
+    world = await a_world()
+    careful = DrainPolicy(bare_pods=False, deadline=SHORT, overdue=Overdue.DELETE)
+    async with world.server(groups={"workers": GroupSettings(policy=careful)}) as replica:
+        await pre_reboot(replica, "w1")
+        await asyncio.sleep(2 * SHORT)
+        answer = await pre_reboot(replica, "w1")
+
+    assert answer.kind is Kind.DRAIN_BLOCKED
+    assert "default/web" in answer.value
+    assert "the policy keeps such pods" in answer.value
+    assert world.memory.get(paths.pod("default", "web"))
+
+
 async def test_without_a_deadline_a_drain_waits_for_ever_and_bare_pods_wait_for_a_person() -> None:
     world = await a_world()
     careful = {"workers": GroupSettings(policy=DrainPolicy(bare_pods=False))}
