@@ -18,6 +18,7 @@ QUESTIONS: tuple[Callable[[Case], Step | None], ...] = (
     finish.lock_without_use,
     stage.allowed,
     stage.os_busy,
+    stage.catch,
     stage.resolve,  # 1. in service
     stage.trusted,
     stage.stage,

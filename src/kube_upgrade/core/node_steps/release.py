@@ -14,9 +14,20 @@ def give_back(seen: HostSnapshot, facts: Facts, *, proven: bool = False, message
 
 
 def relock(seen: HostSnapshot, facts: Facts) -> LockStaged | None:
-    """Lock our staged image where any reboot would apply it; after as many failures as are allowed it is let be."""
+    """Lock what is staged where any reboot would apply it; after as many failures as are allowed it is let be.
+
+    What is not ours, too: bootc stages tags, and one that moved meanwhile is an image that nobody checked.
+    """
     staged = seen.staged
-    if staged is None or staged.locked or not facts.digest or staged.digest != facts.digest:
+    ours = staged is not None and bool(facts.digest) and staged.digest == facts.digest
+    if staged is None or staged.locked or (not ours and _let_be(seen)):
         return None
     tried = facts.tries.get("lock-staged")
     return LockStaged() if tried is None or tried.count < seen.rules.attempts else None
+
+
+def _let_be(seen: HostSnapshot) -> bool:
+    """True while a shutdown of ours may be on its way, or somebody is changing what is staged."""
+    reboot = seen.facts.reboot
+    rebooting = reboot is not None and reboot.boot_id == seen.boot_id
+    return rebooting or (seen.os is not None and bool(seen.os.transaction))

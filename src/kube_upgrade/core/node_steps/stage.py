@@ -22,6 +22,12 @@ def allowed(case: Case) -> Step | None:
     return Wait(reason=Why.STREAM_NOT_ALLOWED, message=message, until=case.now + case.seen.rules.poll * 30)
 
 
+def catch(case: Case) -> Step | None:
+    """What is staged and unlocked is locked before anything else, as long as no reboot was asked for in this boot."""
+    asked = case.facts.reboot is not None and case.facts.reboot.boot_id == case.seen.boot_id
+    return None if asked else relock(case.seen, case.facts)
+
+
 def resolve(case: Case) -> Step | None:
     """A tag becomes a digest once; a running tag is looked up again each check interval."""
     due = case.goal.kind is GoalKind.OS and not case.committed and case.now >= next_check(case.seen)
@@ -40,12 +46,9 @@ def trusted(case: Case) -> Step | None:
 
 
 def stage(case: Case) -> Step | None:
-    """Staged and locked, by digest; an unlocked one is locked as long as no reboot was asked for."""
-    if case.wanted_booted:
+    """Staged and locked, by digest."""
+    if case.wanted_booted or case.wanted_staged:
         return None
-    if case.wanted_staged:
-        asked = case.facts.reboot is not None and case.facts.reboot.boot_id == case.seen.boot_id
-        return None if asked else relock(case.seen, case.facts)
     unsigned = bool(case.seen.config.allow_unsigned_ostree_images)
     step = StageImage(reference=case.goal.reference, digest=case.facts.digest, unsigned=unsigned)
     return attempt(case, "stage", step)

@@ -20,6 +20,7 @@ from kube_upgrade.model.host import (
     RebootFact,
     Streak,
     Try,
+    Verification,
 )
 from kube_upgrade.model.node import KubeadmRole, NodeStatus, Order, Report
 from kube_upgrade.model.os import OsStatus
@@ -60,6 +61,7 @@ from support.host_views import (
     UNLOCKED,
     a_node,
     a_pod,
+    deployment,
     facts,
     fell_back,
     held,
@@ -434,6 +436,29 @@ class TestReboot:
 
     def test_an_unlocked_image_of_ours_is_locked_while_nobody_reboots(self) -> None:
         assert decide(seen(UNLOCKED, RUNNING_OLD, facts=facts())) == LockStaged()
+
+    @pytest.mark.parametrize(
+        "known",
+        [
+            facts(tries={"stage": Try(count=1, last=NOW, reason="TransactionRunning")}),
+            facts(digest="", tries={"verify-image": Try(count=2, last=NOW, reason="ImageNotSigned")}),
+            facts(digest="sha256:moved", tries={"verify-image": Try(count=2, last=NOW, reason="ImageNotSigned")}),
+        ],
+    )
+    def test_whatever_is_staged_and_unlocked_is_locked_first(self, known: Facts) -> None:
+        """bootc fetches tags: where the tag moved while nobody looked, an image that nobody checked lies there."""
+        moved = deployment("sha256:moved", NEW, staged=True, locked=False)
+        rules = HostRules(verification=Verification(keys=("/k",)))
+        assert decide(seen(moved, RUNNING_OLD, facts=known, rules=rules)) == LockStaged()
+        nothing_wanted = replace(known, os_checked=NOW)
+        assert decide(seen(moved, RUNNING_OLD, facts=nothing_wanted, node=a_node(order=None))) == LockStaged()
+
+    def test_what_is_not_ours_is_let_be_while_a_reboot_or_a_transaction_is_on_its_way(self) -> None:
+        moved = deployment("sha256:moved", NEW, staged=True, locked=False)
+        rebooting = facts(lock=GRANTED, kubeadm=RAN, reboot=self.ASKED)
+        assert said(decide(seen(moved, RUNNING_OLD, facts=rebooting))) == "Rebooting"
+        busy = OsStatus(deployments=(moved, RUNNING_OLD), transaction="upgrade")
+        assert said(decide(seen(facts=facts(), os=busy))) == "OsBusy"
 
 
 MARKED = {NEW_DIGEST: "the host fell back"}
