@@ -58,6 +58,19 @@ def load(path: Path) -> Settings:
         raise BadSettings(f"{path}: {error}") from error
 
 
+def reload(path: Path) -> Settings:
+    """Read it while the daemon runs. Raises BadSettings, also where it is missing or empty: that lifts no guard."""
+    try:
+        empty = not yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise BadSettings(f"{path}: is gone; only a restart goes back to the defaults") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadSettings(f"{path}: {error}") from error
+    if empty:
+        raise BadSettings(f"{path}: says nothing; only a restart goes back to the defaults")
+    return load(path)
+
+
 def read_settings(raw: object) -> Settings:
     """The settings in a decoded document. Raises BadValue; unknown keys are named, since a typo must not go unseen."""
     if not isinstance(raw, Mapping):
