@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,17 +263,57 @@ def test_the_stand_ins_carry_the_mark_of_their_run(base: Path) -> None:
     assert marked
 
 
-def test_a_person_who_looks_into_the_folder_from_a_terminal_is_left_alone(base: Path) -> None:
+@contextmanager
+def a_reader(file: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A person at a terminal, with a pager on this file."""
     leader, follower = os.openpty()
-    with Run.open("lab", base=base, keep=True) as run:
-        argv = [sys.executable, "-c", READER, str(run.folder / "some.log")]
-        reader = subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+    argv = [sys.executable, "-c", READER, str(file)]
+    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, start_new_session=True) as reader:
         os.read(leader, 1)
-    with reader:
-        assert reader.poll() is None
+        yield reader
         reader.kill()
     os.close(leader)
     os.close(follower)
+
+
+def test_a_person_who_looks_into_the_folder_from_a_terminal_is_left_alone(base: Path) -> None:
+    with Run.open("lab", base=base, keep=True) as run, a_reader(run.folder / "some.log") as reader:
+        run.close()
+        assert reader.poll() is None
+
+
+def test_a_person_who_reads_a_machines_log_outlives_its_reboot(base: Path) -> None:
+    with Run.open("lab", base=base) as run:
+        machine = a_machine(run)
+        with a_reader(machine.folder / "some.log") as reader:
+            machine.end_processes()
+            assert reader.poll() is None
+
+
+def test_who_works_in_a_kept_folder_afterwards_is_no_business_of_the_next_run(base: Path) -> None:
+    """An indexer, a `tail -f` in the background: only what the run itself started and marked is its own."""
+    with Run.open("kept", base=base, keep=True) as run:
+        pass
+    argv = ["/usr/bin/tail", "-f", "/dev/null", str(run.folder / RECORD)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as later:
+        with Run.open("next", base=base) as following:
+            assert following.swept == []
+        assert later.poll() is None
+        later.kill()
+
+
+@pytest.mark.parametrize("place", ["another-boot pid:[1]", ""])
+def test_a_run_whose_processes_cannot_be_seen_from_here_is_left_alone(base: Path, place: str) -> None:
+    """TMPDIR is shared by containers and may be by machines: there the same pid is somebody else."""
+    place = place or f"{proc.place().split()[0]} pid:[1]"
+    base.mkdir(mode=0o700)
+    left = base / "left-123456"
+    left.mkdir()
+    (left / RECORD).write_text(json.dumps({"place": place}) + "\n" + json.dumps({"owner": [1, 1]}))
+    with Run.open("next", base=base) as run:
+        assert run.swept == []
+        assert json.loads((run.folder / RECORD).read_text().splitlines()[0]) == {"place": proc.place()}
+    assert left.exists()
 
 
 def a_machine(run: Run) -> Machine:

@@ -52,6 +52,12 @@ def alive(pid: int, started: int) -> bool:
     return seen is not None and seen.started == started and not seen.zombie
 
 
+def place() -> str:
+    """Where a pid means what it means here: this boot and this PID namespace."""
+    boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
+
+
 def everyone() -> Iterator[Seen]:
     """All processes that can be seen."""
     for entry in os.listdir(PROC):
@@ -77,16 +83,19 @@ def given(pid: int, folder: str) -> bool:
     return any((word + b"/").startswith(f"{folder}/".encode()) for word in words)
 
 
-def belonging(groups: Mapping[int, int], mark: str) -> list[Seen]:
+def belonging(groups: Mapping[int, int], mark: str, *, words: bool = True) -> list[Seen]:
     """The living processes of a run, never the caller: members of its groups, whoever carries its mark, and whoever was
     given a path of its folder and has no terminal (who reads a log there is a person, and stays).
 
+    Without `words` what a process was given does not count: after a run, anybody may work in the folder it kept.
     `groups` maps a group's leader to its start time. A group counts only while its leader, dead or not, still holds the
     pid since that time: nobody else can be in it. Where the leader is gone, members are known by the mark.
     """
     proven = {pid for pid, started in groups.items() if (led := see(pid)) is not None and led.started == started}
     others = (seen for seen in everyone() if not seen.zombie and seen.pid != os.getpid())
-    return [seen for seen in others if seen.group in proven or marked(seen.pid, mark) or _works_in(seen, mark)]
+    return [
+        seen for seen in others if seen.group in proven or marked(seen.pid, mark) or (words and _works_in(seen, mark))
+    ]
 
 
 def _works_in(seen: Seen, folder: str) -> bool:
@@ -105,8 +114,10 @@ def send(seen: Seen, number: signal.Signals) -> None:
             os.close(handle)
 
 
-def end(groups: Mapping[int, int], mark: str, *, grace: float = 2.0, patience: float = 2.0) -> list[Seen]:
-    """End a run's processes: TERM, after `grace` seconds KILL, for at most `patience` more. Returns who is left."""
+def end(
+    groups: Mapping[int, int], mark: str, *, words: bool = True, grace: float = 2.0, patience: float = 2.0
+) -> list[Seen]:
+    """End who belongs to a run: TERM, after `grace` seconds KILL, for at most `patience` more. Returns who is left."""
     told: set[tuple[int, int]] = set()
 
     def ask_once(seen: Seen) -> None:
@@ -118,16 +129,17 @@ def end(groups: Mapping[int, int], mark: str, *, grace: float = 2.0, patience: f
         send(seen, signal.SIGKILL)
 
     def those() -> list[Seen]:
-        return belonging(groups, mark)
+        return belonging(groups, mark, words=words)
 
     return _repeat(those, grace, ask_once) and _repeat(those, patience, force)
 
 
 def end_those_given(folder: str, *, patience: float = 2.0) -> list[Seen]:
-    """KILL whoever was given a path of this folder, but for the caller. Returns who is left."""
+    """KILL whoever was given a path of this folder, but for the caller and people at terminals. Returns who is left."""
 
     def those() -> list[Seen]:
-        return [seen for seen in everyone() if seen.pid != os.getpid() and not seen.zombie and given(seen.pid, folder)]
+        others = (seen for seen in everyone() if not seen.zombie and seen.pid != os.getpid())
+        return [seen for seen in others if _works_in(seen, folder)]
 
     return _repeat(those, patience, lambda seen: send(seen, signal.SIGKILL))
 

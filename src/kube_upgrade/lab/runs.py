@@ -31,9 +31,9 @@ from kube_upgrade.lab import proc
 from kube_upgrade.lab.real import cgroups
 
 REAPS = "--run="  # what the reaper is given: the folder of the run to which it does not belong itself
-RECORD = (
-    "run.jsonl"  # one JSON object a line: {"owner"|"reaper"|"group": [pid, started]}, {"cgroup": name}, {"keep": true}
-)
+# One JSON object a line: {"place": proc.place()}, {"owner"|"reaper"|"group": [pid, started]}, {"cgroup": name},
+# {"keep": true}.
+RECORD = "run.jsonl"
 NAME = re.compile(r".+-[0-9a-f]{6}")  # of a run's folder
 REAPER_PATIENCE = 10.0  # seconds an orderly close waits for the reaper, which needs at most 5
 
@@ -50,11 +50,13 @@ class Record:
     groups: dict[int, int] = field(default_factory=dict)
     cgroups: set[str] = field(default_factory=set)
     keep: bool = False
+    place: str = ""
 
     def take(self, line: str | bytes) -> None:
         """Add one line; a torn one (its writer was killed) tells nothing."""
         with suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)
+            self.place = str(entry.get("place", self.place))
             self.keep = self.keep or bool(entry.get("keep"))
             self.cgroups |= {str(entry["cgroup"])} if "cgroup" in entry else set()
             for key, table in (("owner", self.watchers), ("reaper", self.watchers), ("group", self.groups)):
@@ -72,14 +74,22 @@ class Record:
         return record
 
     @property
+    def elsewhere(self) -> bool:
+        """True where its pids are those of another boot or PID namespace: nothing can be said of them here."""
+        return self.place not in ("", proc.place())
+
+    @property
     def watched(self) -> bool:
         """True while the owner or the reaper lives."""
         return any(proc.alive(pid, started) for pid, started in self.watchers.items())
 
 
-def reap(folder: Path, record: Record) -> list[proc.Seen]:
-    """End what belongs to the run in `folder` and remove the folder, unless it is kept. Returns who would not end."""
-    left = proc.end(record.groups, str(folder))
+def reap(folder: Path, record: Record, *, words: bool = True) -> list[proc.Seen]:
+    """End what belongs to the run in `folder` and remove the folder, unless it is kept. Returns who would not end.
+
+    `words` as in proc.belonging.
+    """
+    left = proc.end(record.groups, str(folder), words=words)
     for name in record.cgroups:
         cgroups.remove(name)
     if not record.keep:
@@ -146,12 +156,17 @@ def _of_a_run(entry: Path) -> bool:
 
 
 def sweep(base: Path) -> list[Path]:
-    """Reap every run whose owner and reaper are both dead. Returns their folders. The caller holds the lock."""
+    """Reap every run of this boot and PID namespace whose owner and reaper are both dead. Returns their folders.
+
+    The caller holds the lock.
+    """
     swept = []
     for folder in sorted(entry for entry in base.iterdir() if _of_a_run(entry)):
         record = Record.read(folder)
-        if not record.watched and not (record.keep and not proc.belonging(record.groups, str(folder))):
-            reap(folder, record)
+        if record.elsewhere or record.watched:
+            continue
+        if not record.keep or proc.belonging(record.groups, str(folder), words=False):
+            reap(folder, record, words=not record.keep)
             swept.append(folder)
     return swept
 
@@ -179,6 +194,7 @@ class Run:
             reaper = _start_reaper(folder)
             run = cls(folder, reaper, keep=keep)
             run.swept = swept
+            run._tell({"place": proc.place()})
             run._tell({"owner": _identity(os.getpid())})
             run._tell({"reaper": _identity(reaper.pid)})
             if keep:
