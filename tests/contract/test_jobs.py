@@ -8,14 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kube_upgrade.host.jobs import FOLDER, Jobs, Lost, PlainJobs, StillRunning, SystemdJobs, choose_jobs
-from kube_upgrade.host.runner import NotStarted, SubprocessRunner, TimedOut
+from kube_upgrade.host.runner import Completed, NotStarted, SubprocessRunner, TimedOut
 from kube_upgrade.lab import proc
 from kube_upgrade.lab.machine import Machine
 
@@ -156,6 +157,38 @@ async def test_a_power_cut_ends_what_forks_again_and_again(jobs: Jobs, machine: 
     machine.power_cut()
 
     assert not [seen for seen in proc.everyone() if proc.given(seen.pid, str(machine.folder))]
+
+
+class Grumbling(SubprocessRunner):
+    """systemd-run starts its unit and then says that it could not, or hangs: a bus that was restarted in between."""
+
+    hangs = False
+
+    async def run(self, argv: Sequence[str], timeout: float) -> Completed:
+        done = await super().run(argv, timeout)
+        if not argv[0].endswith(RUN):
+            return done
+        if self.hangs:
+            raise TimedOut("systemd-run did not end within 30 s")
+        return replace(done, code=1, err="Failed to start transient service unit: Connection reset by peer")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("text", ["sleep 1; exit 3", "exit 3"])
+async def test_a_unit_that_runs_counts_as_started_whatever_systemd_run_says(
+    machine: Machine, hangs: bool, text: str
+) -> None:
+    runner = Grumbling()
+    runner.hangs = hangs
+    jobs = SystemdJobs(machine.root, runner, run=RUN, control=CONTROL)
+    assert (await jobs.run("kubeadm", "1", [script(machine, text)], 20)).code == 3
+
+
+async def test_a_unit_that_systemd_does_not_know_was_not_started(machine: Machine) -> None:
+    (machine.root / RUN.lstrip("/")).write_text("#!/bin/sh\necho no bus >&2\nexit 1\n")
+    jobs = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    with pytest.raises(NotStarted, match="no bus"):
+        await jobs.run("kubeadm", "1", [script(machine, "exit 0")], 20)
 
 
 async def test_nothing_of_ours_reaches_it_but_its_known_variables(jobs: Jobs, machine: Machine) -> None:

@@ -219,9 +219,14 @@ class SystemdJobs(_FolderJobs):
         variables = (f"--setenv={key}={value}" for key, value in self._env.items())
         options = (f"--unit={unit}", "--collect", "--quiet", "--service-type=exec", f"--description={argv[0]}")
         call = (self._run_program, *options, *variables, "/bin/sh", "-c", _RUN, str(folder), *argv)
-        done = await self._runner.run(call, 30.0)
-        if done.code != 0:
-            raise NotStarted(f"systemd-run {unit}: {done.err.strip()} (exit code {done.code})")
+        try:
+            done = await self._runner.run(call, 30.0)
+            wrong = f"{done.err.strip()} (exit code {done.code})" if done.code != 0 else ""
+        except TimedOut as error:
+            wrong = str(error)
+        # Its word is not the last: the unit may run although the answer was lost on the way.
+        if wrong and not (folder / "code").exists() and not await self._alive(unit) and not (folder / "code").exists():
+            raise NotStarted(f"systemd-run {unit}: {wrong}")
 
     async def _alive(self, child: str) -> bool:
         """Where systemd does not say, it counts as alive: better to wait than to run twice."""

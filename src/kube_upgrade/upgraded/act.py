@@ -268,12 +268,13 @@ class Actor:
         await self._kubeadm_end(call(step.version, run.key), facts, run)
 
     async def _await_kubeadm(self, step: AwaitKubeadm, facts: Facts) -> None:
-        """The end of a run that was started before; of one that the facts know nothing of nothing is written down."""
+        """The end of a run that was started before. Of one that the facts do not know only that something was begun."""
         run = facts.kubeadm
         call = self._ports.kubeadm("").upgrade_end()
         if run is not None and run.key == step.key:
             await self._kubeadm_end(call, facts, run)
             return
+        self._state.save(_touched(facts))
         with contextlib.suppress(KubeadmError):
             await call
 

@@ -15,7 +15,7 @@ from kube_upgrade.model.host import Facts, Verification
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.os import OsProblem
-from kube_upgrade.model.step import Reboot, RunKubeadm, TakeLock, VerifyImage
+from kube_upgrade.model.step import AwaitKubeadm, Reboot, RunKubeadm, TakeLock, VerifyImage
 from kube_upgrade.model.version import KubeVersion
 from kube_upgrade.upgraded.act import Actor, Ports
 from support.builders import NEW, NOW
@@ -74,6 +74,9 @@ class Outside:
         if self.kubeadm:
             raise self.kubeadm
         return Completed(argv=("kubeadm",), code=0, out="", err="", seconds=1)
+
+    async def upgrade_end(self) -> Completed:
+        return await self.upgrade_node(NEW, "")
 
     async def finalize_call(self, digest: str, *, allow_unlocked: bool = False) -> None:
         self.seen.append(self.memory.facts)
@@ -169,6 +172,16 @@ class TestTakeLock:
 
 
 class TestKubeadm:
+    @pytest.mark.parametrize("known", [None, RAN])
+    async def test_a_run_that_nobody_knows_of_keeps_the_lock_until_the_node_is_well(self, known: Any) -> None:
+        """Something was begun under it: the facts of it were lost, or it counted as not started."""
+        outside = Outside()
+        before = facts(lock=GRANTED, kubeadm=known)
+        await outside.actor(before).act(AwaitKubeadm(key="strange"), held(facts=before))
+        after = outside.memory.facts
+        assert outside.seen == [after]
+        assert after == replace(before, lock=replace(GRANTED, touched=True))
+
     async def test_the_run_and_the_touched_lock_are_written_down_before_it_starts(self) -> None:
         outside = Outside()
         await outside.actor(facts(lock=GRANTED)).act(RUN, held())
