@@ -292,9 +292,11 @@ def test_a_person_who_reads_a_machines_log_outlives_its_reboot(base: Path) -> No
 
 def test_who_works_in_a_kept_folder_afterwards_is_no_business_of_the_next_run(base: Path) -> None:
     """An indexer, a `tail -f` in the background: only what the run itself started and marked is its own."""
-    with Run.open("kept", base=base, keep=True) as run:
-        pass
-    argv = ["/usr/bin/tail", "-f", "/dev/null", str(run.folder / RECORD)]
+    base.mkdir(mode=0o700)
+    kept = base / "kept-123456"
+    kept.mkdir()
+    (kept / RECORD).write_text('{"owner": [1, 1]}\n{"keep": true}\n')
+    argv = ["/usr/bin/tail", "-f", "/dev/null", str(kept / RECORD)]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as later:
         with Run.open("next", base=base) as following:
             assert following.swept == []
