@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Init:
         """Until a reboot is asked for; its exit code."""
         while not self._told:
             self._reap()
-            wait = self._start_due()
+            wait = start_due(self._units.values(), time.monotonic(), _spawn)
             for key, _ in self._selector.select(wait):
                 key.data()
         self._shut_down()
@@ -117,15 +117,6 @@ class Init:
                 return str(unit.pid)
         return "active" if unit.pid else "inactive"
 
-    def _start_due(self) -> float | None:
-        """Start what is wanted and due; seconds until the next one is."""
-        now = time.monotonic()
-        for unit in self._units.values():
-            if unit.wanted and not unit.pid and unit.due <= now:
-                unit.pid = _spawn(unit.service)
-        waits = [unit.due - now for unit in self._units.values() if unit.wanted and not unit.pid]
-        return max(0.0, min(waits)) if waits else None
-
     def _reap(self) -> None:
         with suppress(BlockingIOError):
             while self._drain.recv(4096):
@@ -146,6 +137,15 @@ class Init:
         while time.monotonic() < deadline and _others():
             list(_ended())
             time.sleep(0.05)
+
+
+def start_due(units: Collection[Unit], now: float, spawn: Callable[[Service], int]) -> float | None:
+    """Start what is wanted and due; seconds until the next one is. What `spawn` could not start (0) is due later."""
+    for unit in units:
+        if unit.wanted and not unit.pid and unit.due <= now:
+            unit.pid, unit.due = spawn(unit.service), now + AGAIN
+    waits = [unit.due - now for unit in units if unit.wanted and not unit.pid]
+    return max(0.0, min(waits)) if waits else None
 
 
 def _spawn(service: Service) -> int:
@@ -199,7 +199,12 @@ def _wait_for_network() -> None:
 
 
 def main() -> int:
-    """Build the root, wait for the network, run until a reboot is asked for."""
+    """Build the root, wait for the network, run until a reboot is asked for.
+
+    Elsewhere than in a node it would hide this machine's own files and, in the end, signal everything on it.
+    """
+    if os.getpid() != 1:
+        sys.exit(f"this is for PID 1 of a node's namespaces, and here it is PID {os.getpid()}")
     spec = NodeSpec.load(Path(sys.argv[1]))
     socket.sethostname(spec.name)
     rootfs.enter(spec)
