@@ -87,6 +87,38 @@ async def test_it_ends_with_its_time(jobs: Jobs, machine: Machine) -> None:
     assert not job.running
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_step_of_the_wall_clock_ends_nothing(jobs: Jobs, machine: Machine, restarted: bool) -> None:
+    """A node without a clock of its own learns the time late; that is as if job.json were hours old."""
+    begun, go = machine.root / "run/begun", machine.root / "run/go"
+    program = script(machine, f"touch {begun}; while [ ! -e {go} ]; do sleep 0.05; done; exit 4")
+    waiting = asyncio.create_task(jobs.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+    if restarted:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    record = machine.root / FOLDER.lstrip("/") / "kubeadm/job.json"
+    os.utime(record, (record.stat().st_mtime - 7200,) * 2)
+    if restarted:
+        waiting = asyncio.create_task(jobs.join("kubeadm", 60))
+    await asyncio.sleep(0.5)  # some looks
+    go.touch()
+    assert (await waiting).code == 4
+
+
+async def test_after_a_restart_its_time_counts_from_its_start(jobs: Jobs, machine: Machine) -> None:
+    begun, last = machine.root / "run/begun", machine.root / "run/last"
+    program = script(machine, f"touch {begun}; while :; do touch {last}; sleep 0.05; done")
+    task = asyncio.create_task(jobs.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(1.5)  # what is measured
+    with pytest.raises(TimedOut):
+        await jobs.join("kubeadm", 3.0)
+    assert last.stat().st_mtime - begun.stat().st_mtime < 4.2
+
+
 async def test_cancelling_leaves_it_running_and_it_is_not_started_twice(jobs: Jobs, machine: Machine) -> None:
     begun, go = machine.root / "run/begun", machine.root / "run/go"
     program = script(machine, f"echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo done")

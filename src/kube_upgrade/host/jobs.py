@@ -96,8 +96,10 @@ class _FolderJobs:
         if record is None:
             raise Lost(f"{name} left no trace")
         looks = 0
+        # The wall clock may be set by hours meanwhile; who goes by it ends kubeadm in the middle.
+        deadline = time.monotonic() + timeout - await self._age(record.child)
         while not (folder / "code").exists():
-            if time.time() - record.started > timeout:
+            if time.monotonic() > deadline:
                 await self._end(record.child)
                 raise TimedOut(f"{record.argv[0]} did not end within {timeout:g} s")
             if looks % ASK_EVERY == 0 and not await self._alive(record.child) and not (folder / "code").exists():
@@ -120,6 +122,10 @@ class _FolderJobs:
         raise NotImplementedError
 
     async def _alive(self, child: str) -> bool:
+        raise NotImplementedError
+
+    async def _age(self, child: str) -> float:
+        """Seconds since it was started, by the kernel's clock; 0 where nobody can tell."""
         raise NotImplementedError
 
     async def _end(self, child: str) -> None:
@@ -180,6 +186,11 @@ class PlainJobs(_FolderJobs):
         now = _start_of(int(pid))
         return now == started if now else _group_exists(int(pid))
 
+    async def _age(self, child: str) -> float:
+        if not await self._alive(child) or not (ticks := child.split(" ")[1]).isdecimal():
+            return 0.0
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK"))
+
     async def _end(self, child: str) -> None:
         if not await self._alive(child):
             return
@@ -235,6 +246,15 @@ class SystemdJobs(_FolderJobs):
         except RunError:
             return True
         return done.code != 0 or done.out.strip() not in ("inactive", "failed")
+
+    async def _age(self, child: str) -> float:
+        wanted = ("show", "--property=ActiveEnterTimestampMonotonic", "--value", child)
+        try:
+            since = (await self._runner.run((self._control, *wanted), 30.0)).out.strip()
+        except RunError:
+            return 0.0
+        known = since.isdecimal() and int(since) > 0  # microseconds; 0 where it never was active
+        return max(0.0, time.monotonic() - int(since) / 1e6) if known else 0.0
 
     async def _end(self, child: str) -> None:
         await self._runner.run((self._control, "stop", child), 120.0)
