@@ -36,6 +36,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.elapsed
 
+    def stand_still(self, seconds: float) -> None:
+        """As SIGSTOP does it: time goes on, and nobody has seen any of it."""
+        self._clock.elapsed += seconds
+
 
 class VirtualClock:
     """kube.clock.Clock on the running loop; `skew` is how far its wall clock is off."""

@@ -155,6 +155,7 @@ class _Drain:
     away: dict[str, float] = field(
         default_factory=dict
     )  # uid of a node that is not Ready to the loop time first seen so
+    looked: float = 0.0  # loop time
 
     async def until_empty(self, pods: Informer[PodObject, Pod]) -> DrainResult:
         while True:
@@ -202,8 +203,14 @@ class _Drain:
         return judged
 
     def _lost(self, others: Sequence[Node]) -> set[str]:
-        """Nodes that were not Ready in every look for LOST_AFTER; one that is drained is away on our own errand."""
+        """Nodes that were not Ready in every look for LOST_AFTER; one that is drained is away on our own errand.
+
+        After a gap between two looks (the process stood still) it is counted anew: what is known of them is old.
+        """
         now = asyncio.get_running_loop().time()
+        if now - self.looked > 2 * LOOK_AGAIN:
+            self.away = {}
+        self.looked = now
         away = [node.uid for node in others if not node.ready and node.drain is None]
         self.away = {uid: self.away.get(uid, now) for uid in away}
         return {uid for uid, since in self.away.items() if now - since >= LOST_AFTER}

@@ -20,7 +20,7 @@ from kube_upgrade.kube.errors import NotFound, Unreachable
 from kube_upgrade.kube.wire.node import DRAIN, write_drain
 from kube_upgrade.model.node import Node
 from support.lock_world import SECONDS, LockWorld, Said, pre_reboot, steady_state
-from support.virtual_time import in_no_time
+from support.virtual_time import VirtualLoop, in_no_time
 
 SHORT = 0.3  # seconds of a deadline
 
@@ -87,6 +87,22 @@ def test_a_node_that_is_not_ready_for_a_moment_is_no_reason_to_reboot_with_pods(
             answers = [(await pre_reboot(replica, "w1")).kind for _ in range(7)]
         assert answers[:5] == [Kind.DRAINING] * 5
         assert answers[6] is Kind.NO_OTHER_NODE
+
+    in_no_time(story)
+
+
+def test_time_in_which_a_server_stood_still_is_no_time_in_which_a_node_was_away() -> None:
+    """Stopped for two minutes, it knows of the nodes what it knew before: it looks for another minute."""
+
+    async def story() -> None:
+        world = await a_world(web="web-pdb")
+        await ready(world, "w2", False)
+        async with world.server(hold_seconds=10.0) as replica:
+            assert (await pre_reboot(replica, "w1")).kind is Kind.DRAINING
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.stand_still(120)
+            assert [(await pre_reboot(replica, "w1")).kind for _ in range(5)] == [Kind.DRAINING] * 5
 
     in_no_time(story)
 
