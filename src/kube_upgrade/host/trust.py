@@ -9,6 +9,7 @@ repository. The digest may be that of the platform's manifest or of the index th
 import base64
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -154,6 +155,18 @@ class Trust:
             if done.code != BAD:
                 raise TrustError(TrustProblem.KEY, _last_line(done.err) or f"exit code {done.code}")
         return False
+
+
+def with_contents(policy: Verification, root: Path) -> Verification:
+    """The same with what its key files hold now."""
+    return replace(policy, contents=tuple(_content(on_host(root, key)) for key in policy.keys))
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return ""
 
 
 def signature_tag(digest: str) -> str:

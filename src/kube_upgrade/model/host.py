@@ -182,10 +182,11 @@ class Verification:
 
     keys: tuple[str, ...]
     identity: str = ""
+    contents: tuple[str, ...] = ()  # SHA-256 of each key file as it is now; empty for one that cannot be read
 
     def proof(self, digest: str) -> str:
-        """What is written down of an image that passed: another image, key file or identity is another proof."""
-        return " ".join((digest, *self.keys, self.identity)).strip()
+        """What is written down of an image that passed: another image, key, file of it or identity is another proof."""
+        return " ".join((digest, *self.keys, *self.contents, self.identity)).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,9 @@ from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.jobs import Jobs
 from kube_upgrade.host.kubeadm import JOB, is_control_plane
 from kube_upgrade.host.paths import on_host
+from kube_upgrade.host.trust import with_contents
 from kube_upgrade.kube.errors import KubeError, NotFound
-from kube_upgrade.model.host import Facts, Health, HostSnapshot, Kubeadm, Streak
+from kube_upgrade.model.host import Facts, Health, HostRules, HostSnapshot, Kubeadm, Streak
 from kube_upgrade.model.node import Node, Report
 from kube_upgrade.model.node_config import BadValue, NodeConfig, read_config
 from kube_upgrade.model.os import OsStatus
@@ -85,7 +86,7 @@ class Observer:
             machine_id=await asyncio.to_thread(identity.machine_id, root),
             boot_id=await asyncio.to_thread(identity.boot_id, root),
             config=self._merged(self.node),
-            rules=self.settings.rules,
+            rules=await asyncio.to_thread(rules_now, self.settings),
             facts=facts,
             node=self.node,
             api_reachable=reachable,
@@ -190,6 +191,13 @@ class Observer:
                 return Kubeadm(path=str(path), version=None)
             self._versions[key] = Kubeadm(path=str(path), version=version)
         return self._versions[key]
+
+
+def rules_now(settings: Settings) -> HostRules:
+    """The host's rules, with what the files that they name hold now."""
+    rules = settings.rules
+    policy = rules.verification and with_contents(rules.verification, settings.root)
+    return replace(rules, verification=policy)
 
 
 def other_kubeconfig(config: NodeConfig, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.runner import Completed
-from kube_upgrade.host.trust import TrustError, TrustProblem
+from kube_upgrade.host.trust import TrustError, TrustProblem, with_contents
 from kube_upgrade.model.host import Facts, Verification
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import KubeadmRole
@@ -262,3 +263,17 @@ def test_another_key_or_identity_is_another_proof() -> None:
     proofs = {policy.proof("sha256:1"), policy.proof("sha256:2"), replace(policy, keys=("/b.pub",)).proof("sha256:1"),
               replace(policy, identity="ghcr.io/o/os").proof("sha256:1")}  # fmt: skip
     assert len(proofs) == 4
+
+
+def test_a_key_file_with_another_key_in_it_is_another_proof(tmp_path: Path) -> None:
+    """A key that was changed in its place, since the old one leaked, trusts nothing that the old one had passed."""
+    key, policy = tmp_path / "key.pub", Verification(keys=("/key.pub",))
+    proofs = []
+    for text in ("one", "two", "one"):
+        key.write_text(text)
+        proofs.append(with_contents(policy, tmp_path).proof("sha256:1"))
+    key.unlink()
+    proofs.append(with_contents(policy, tmp_path).proof("sha256:1"))
+
+    assert proofs[0] == proofs[2]
+    assert len(set(proofs)) == 3
