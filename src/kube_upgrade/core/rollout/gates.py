@@ -8,7 +8,7 @@ from functools import wraps
 from itertools import islice
 
 from kube_upgrade.core.rollout import windows
-from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, waiting_order
+from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, under_way, waiting_order
 from kube_upgrade.core.rollout.path import too_far
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
@@ -328,7 +328,7 @@ def ordinary(fleet: Fleet, node: Node) -> bool:
     return (
         node.ready
         and not node.unschedulable
-        and node.order is None
+        and not under_way(node)
         and node.hold is None
         and node.name not in fleet.claims
         and not node.control_plane

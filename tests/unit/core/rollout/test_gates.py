@@ -8,7 +8,7 @@ import pytest
 
 from kube_upgrade.core.rollout.fleet import survey
 from kube_upgrade.core.rollout.gates import GATES, first_hold, quorum_remains, start_hold
-from kube_upgrade.model.node import Node, NodeStatus, Order
+from kube_upgrade.model.node import Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Freeze, Percent
 from kube_upgrade.model.status import Reason
 from support.builders import (
@@ -484,9 +484,10 @@ def test_every_gate_says_what_it_is_for() -> None:
         a_node("w-9", kubelet=v("v1.35.1")),
         a_node("w-9", **said(NodeStatus.PENDING)),
         a_node("w-9", **said(NodeStatus.ERROR)),
+        a_node("w-9", report=Report(status=NodeStatus.UPGRADING)),  # somebody took its order away: it is out itself
         a_node("w-9", order=Order(version=NEW)),
     ],
-    ids=["cordoned", "not-ready", "held", "older", "ordered", "failed", "ordered-only"],
+    ids=["cordoned", "not-ready", "held", "older", "ordered", "failed", "under-way", "ordered-only"],
 )
 def test_a_node_that_differs_is_asked_for_itself(other: Node) -> None:
     """Whatever was said of an ordinary node of its group before."""
