@@ -59,7 +59,7 @@ class SubprocessRunner:
     async def run(self, argv: Sequence[str], timeout: float) -> Completed:
         """Run and wait, `timeout` in seconds. Raises NotStarted or TimedOut; any exit code is an answer."""
         begun = time.monotonic()
-        process = await self._start(argv)
+        process = await self._started(argv)
         try:
             async with asyncio.timeout(timeout):
                 out, err, code = await asyncio.gather(
@@ -70,6 +70,16 @@ class SubprocessRunner:
         finally:
             await _end_group(process)
         return Completed(argv=tuple(argv), code=code, out=out, err=err, seconds=time.monotonic() - begun)
+
+    async def _started(self, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        """A cancel that comes while it starts waits until the whole group can be ended, not only its first process."""
+        starting = asyncio.ensure_future(self._start(argv))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(NotStarted):
+                await _end_group(await starting)
+            raise
 
     async def _start(self, argv: Sequence[str]) -> asyncio.subprocess.Process:
         try:

@@ -49,6 +49,18 @@ async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
     await _gone([int(pids.read_text())])
 
 
+async def test_cancelling_while_it_starts_ends_all_of_it_too() -> None:
+    """At whatever turn of the event loop the cancel comes, nothing is left and nobody waits for a grandchild."""
+    for turns in range(12):
+        task = asyncio.create_task(SubprocessRunner().run(["sh", "-c", "sleep 50 & wait"], timeout=60))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(20):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
 async def _gone(pids: list[int]) -> None:
     await _until(lambda: not any(_alive(pid) for pid in pids))
 
