@@ -6,7 +6,7 @@ What comes back by itself is no such case: a node that is not Ready for seconds,
 Only readiness, cordons and taints are looked at, so the answer errs towards "another node could take it".
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -84,7 +84,7 @@ class DrainPolicy:
         return Overdue.WAIT if self.deadline is None or spent < self.deadline else self.overdue
 
 
-def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy, lost: Collection[str] = ()) -> Judgement:
+def judge(pod: Pod, others: Sequence[Node], policy: DrainPolicy, lost: Collection[str] = ()) -> Judgement:
     """What a drain does with one pod of the node; `others` are the cluster's other nodes.
 
     `lost` are the uids of those that are not Ready for so long that nobody waits for them.
@@ -102,12 +102,12 @@ def judge(pod: Pod, others: Iterable[Node], policy: DrainPolicy, lost: Collectio
     return Evict()
 
 
-def _where_to(pod: Pod, others: Iterable[Node], lost: Collection[str]) -> Skip | Postpone | None:
+def _where_to(pod: Pod, others: Sequence[Node], lost: Collection[str]) -> Skip | Postpone | None:
     """None where a node can take the pod, or will when its own reservation is over."""
-    takers = [node for node in others if could_take(node, pod) and node.uid not in lost]
-    if not takers:
-        return Skip(Stay.NO_OTHER_NODE)
-    return None if any(node.ready or node.drain is not None for node in takers) else Postpone()
+    if any((node.ready or node.drain is not None) and could_take(node, pod) for node in others):
+        return None  # the first of thousands is enough, as nearly always
+    hope = any(node.uid not in lost and could_take(node, pod) for node in others)
+    return Postpone() if hope else Skip(Stay.NO_OTHER_NODE)
 
 
 def could_take(node: Node, pod: Pod) -> bool:
