@@ -1,6 +1,7 @@
 """FleetLock v1 over HTTP, for the node daemon. Works with any FleetLock server; only status 200 is a grant."""
 
 import asyncio
+import re
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +26,7 @@ __all__ = ["FleetLock", "Granted", "Refused"]
 REQUEST_SECONDS = 70.0  # longer than our server holds a request open (50 s)
 CONNECT_SECONDS = 5.0
 MOST_RETRY_AFTER = 300.0  # seconds: longer than any server of sense asks, shorter than a wrong clock or header does
+_BEHIND_HOST = re.compile(r"[/?#\\]")
 _ANSWER_LIMIT = 64 * 1024  # bytes read of an answer; more is not FleetLock's
 
 
@@ -148,11 +150,20 @@ def read_base_url(text: str) -> str:
     """The URL without trailing slashes, query and fragment. Raises ValueError where it is not http(s) with a host."""
     try:
         url = httpx2.URL(text.strip())
-    except httpx2.InvalidURL as wrong:
-        raise ValueError(f"fleetlock URL: {text!r} is no URL ({wrong})") from None
+    except httpx2.InvalidURL:
+        raise ValueError(f"fleetlock URL: {server_of(text)!r} is no URL") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"fleetlock URL: {text!r} must be like https://host:port/prefix")
+        raise ValueError(f"fleetlock URL: {server_of(text)!r} must be like https://host:port/prefix")
     return str(url.copy_with(query=None, fragment=None)).rstrip("/")
+
+
+def server_of(url: str) -> str:
+    """Scheme, host and port of what may be a URL: its path and user may be secrets, and no message names them."""
+    scheme, colon, rest = url.strip().partition("://")
+    if not (colon and scheme.isalnum()):
+        scheme, colon, rest = "", "", url.strip()
+    host = _BEHIND_HOST.split(rest, maxsplit=1)[0].rpartition("@")[2]
+    return f"{scheme}{colon}{host}"
 
 
 def read_retry_after(text: str | None, now: datetime) -> float | None:

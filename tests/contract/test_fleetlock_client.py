@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from kube_upgrade.fleetlock_client import MOST_RETRY_AFTER, FleetLock, Granted, Refused, read_base_url, read_retry_after
+from kube_upgrade.fleetlock_client import (
+    MOST_RETRY_AFTER,
+    FleetLock,
+    Granted,
+    Refused,
+    read_base_url,
+    read_retry_after,
+    server_of,
+)
 
 ID = "35ba2101ae3f4d45b96e9c51f461bbff"
 Reply = Callable[[bytes, bytes], Awaitable[bytes]]  # request head and body to raw answer
@@ -186,3 +194,18 @@ def test_an_authority_that_cannot_be_read_is_named(content: str | None, tmp_path
 
     with pytest.raises(ValueError, match=f"fleetlock CA: {file} must be a PEM file"):
         FleetLock("https://locks.example", "workers", ID, ca=file)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://lock:8443/SECRET", "https://lock:bad/SECRET", "https://u:SECRET@lock:bad/SECRET?q=SECRET", "lock/SECRET"],
+)
+def test_what_is_said_of_a_bad_url_holds_no_secret_path(url: str) -> None:
+    with pytest.raises(ValueError, match="lock") as wrong:
+        read_base_url(url)
+    assert "SECRET" not in str(wrong.value)
+
+
+def test_a_server_is_named_without_path_and_user() -> None:
+    assert server_of("https://u:SECRET@locks:8443/SECRET?x#y") == "https://locks:8443"
+    assert server_of("http://[::1]:80/SECRET") == "http://[::1]:80"

@@ -11,6 +11,7 @@ from typing import Protocol
 from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.node_steps.decide import decide, unsure
 from kube_upgrade.core.node_steps.report import report
+from kube_upgrade.fleetlock_client import server_of
 from kube_upgrade.host.identity import NoIdentity
 from kube_upgrade.kube.errors import Conflict, KubeError
 from kube_upgrade.model.host import Facts, HostSnapshot
@@ -133,6 +134,7 @@ class Loop:
 
 
 def _fields(step: Step) -> dict[str, str]:
-    """The step's own values, as text, for the log line."""
+    """The step's own values, as text, for the log line. Of a lock server's URL the path may be a secret."""
     names = getattr(type(step), "__dataclass_fields__", {})
-    return {name: str(value) for name in names if (value := getattr(step, name)) is not None}
+    said = {name: str(value) for name in names if (value := getattr(step, name)) is not None}
+    return said | ({"url": server_of(said["url"])} if "url" in said else {})
