@@ -60,9 +60,13 @@ class StateFile:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a new file in the place of the old one, both the file and its folder on disk when this returns."""
+    """Put a new file in the place of the old one, both the file and its folder on disk when this returns.
+
+    Only root may read it: a lock server's URL may hold a secret.
+    """
     new = path.with_suffix(".new")
-    with new.open("wb") as file:
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -101,3 +101,11 @@ def test_what_the_disk_refuses_is_not_a_fact(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"state\.new"):
         state.save(Facts(os_checked=NOW + timedelta(hours=1)))
     assert state.facts == before
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    """It holds the lock server's URL, whose path may be a secret; a new file left by a crash changes nothing."""
+    path = tmp_path / "state.json"
+    path.with_suffix(".new").touch(mode=0o644)
+    StateFile.load(path, NOW).save(Facts())
+    assert path.stat().st_mode & 0o777 == 0o600
