@@ -1,9 +1,11 @@
 """A tag is resolved to what rpm-ostree will report, at a real HTTP registry."""
 
+import asyncio
 import base64
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,48 @@ async def test_a_registry_that_does_not_answer_is_given_up(tmp_path: Path) -> No
     with pytest.raises(RegistryError) as refused:
         await Client(tmp_path, timeout=5).resolve(f"{host}/os:v1.37.2")
     assert refused.value.kind is RegistryProblem.UNREACHABLE
+
+
+@pytest.mark.parametrize("realm", ["https://auth.example.com:bad/token", "https://[::1/token", "https://a\x01b/token"])
+async def test_a_realm_that_is_no_url_is_unreadable(tmp_path: Path, realm: str) -> None:
+    """What a registry says may end no daemon."""
+    challenge = f'HTTP/1.1 401 X\r\nWWW-Authenticate: Bearer realm="{realm}"\r\nContent-Length: 0\r\n\r\n'
+    async with server(challenge.encode()) as host:
+        with pytest.raises(RegistryError) as refused:
+            await Client(tmp_path, timeout=2).resolve(f"{host}/os:v1.37.2")
+    assert refused.value.kind in (RegistryProblem.UNREADABLE, RegistryProblem.UNREACHABLE)
+
+
+@pytest.mark.parametrize("host", ["ghcr.io:abc", "example.com:99999", "gh cr.io"])
+async def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(RegistryError) as refused:
+        await Client(tmp_path, timeout=2).resolve(f"{host}/x/y:v1")
+    assert refused.value.kind in (RegistryProblem.UNREADABLE, RegistryProblem.UNREACHABLE)
+
+
+async def test_a_secret_that_fits_in_no_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "etc/ostree/auth.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"auths": {"127.0.0.1:1": {"auth": "gehe\u00efm"}}}))
+    with pytest.raises(RegistryError) as refused:
+        await Client(tmp_path, timeout=2).resolve("127.0.0.1:1/os:v1")
+    assert refused.value.kind is RegistryProblem.UNREADABLE
+    assert "gehe" not in str(refused.value)
+
+
+@asynccontextmanager
+async def server(answer: bytes) -> AsyncIterator[str]:
+    """HOST:PORT of one that says this to everybody."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(say, "127.0.0.1", 0)
+    async with listening:
+        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
 
 def test_the_longest_fitting_pull_secret_counts(tmp_path: Path) -> None:

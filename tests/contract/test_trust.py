@@ -112,7 +112,7 @@ async def test_an_unsigned_image_is_refused_and_the_missing_tag_named(
         ("another type", "its signed payload is a 'something else'"),
         ("no json", "its signed payload is unreadable"),
         ("no signature at all", "no signatures in cosign's format"),
-        ("not base64", "by none of"),
+        ("not base64", "no signatures in cosign's format"),
         ("huge", "has 20000 bytes"),
     ],
 )
@@ -127,7 +127,7 @@ async def test_no_forgery_passes(registry: Registry, owner: Signer, tmp_path: Pa
         "another type": [owner.sign(digest, name, type="something else")],
         "no json": [(b"{", owner.over(b"{"))],
         "no signature at all": [],
-        "not base64": [(payload, "%%%")],
+        "not base64": [(payload, "%%%"), (payload, "a\0b"), (payload, "ü")],
         "huge": [(b" " * 20_000, owner.over(b" " * 20_000))],
     }
     registry.attach("os", digest, forged[forgery])

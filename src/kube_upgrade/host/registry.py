@@ -107,11 +107,18 @@ class Registry:
         except httpx2.HTTPError as error:
             what = str(error) or type(error).__name__
             raise RegistryError(RegistryProblem.UNREACHABLE, f"{httpx2.URL(url).host}: {what}") from error
+        except httpx2.InvalidURL as error:
+            raise RegistryError(RegistryProblem.UNREADABLE, f"{url!r} is no URL: {error}") from error
+        except UnicodeError:  # it names the text, which may be a secret
+            raise RegistryError(RegistryProblem.UNREADABLE, f"{url}: a secret or token is not ASCII") from None
 
     async def _token(
         self, client: httpx2.AsyncClient, challenge: Challenge, repository: str, secret: str | None
     ) -> dict[str, str]:
-        url = httpx2.URL(challenge.realm, params=challenge.parameters(repository))
+        try:
+            url = httpx2.URL(challenge.realm, params=challenge.parameters(repository))
+        except httpx2.InvalidURL as error:
+            raise RegistryError(RegistryProblem.UNREADABLE, f"realm {challenge.realm!r} is no URL: {error}") from error
         answer = await self._get(client, str(url), authorization(secret) if secret else {})
         if answer.status != 200:
             raise RegistryError(_kind(answer.status), f"token from {challenge.realm}: HTTP {answer.status}")

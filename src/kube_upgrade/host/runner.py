@@ -93,6 +93,8 @@ class SubprocessRunner:
             )
         except OSError as error:
             raise NotStarted(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+        except ValueError as error:  # a null byte in an argument
+            raise NotStarted(f"{argv[0]} cannot be started: {error}") from error
 
 
 def host_environment(env: Mapping[str, str], *, bundled: bool | None = None) -> dict[str, str]:

@@ -184,7 +184,15 @@ def _layers(body: bytes, repository: str) -> list[_Layer]:
         layers = msgspec.json.decode(body, type=_Manifest).layers
     except msgspec.DecodeError as error:
         raise RegistryError(RegistryProblem.UNREADABLE, f"signatures in {repository}: {error}") from error
-    return [layer for layer in layers if layer.media_type == _PAYLOAD and _SIGNATURE in layer.annotations][:_LAYERS]
+    return [layer for layer in layers if layer.media_type == _PAYLOAD and _signs(layer)][:_LAYERS]
+
+
+def _signs(layer: _Layer) -> bool:
+    """True where its annotation is base64: what else stands there is given to no program."""
+    try:
+        return bool(base64.b64decode(layer.annotations.get(_SIGNATURE, ""), validate=True))
+    except ValueError:
+        return False
 
 
 def _last_line(text: str) -> str:

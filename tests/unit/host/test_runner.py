@@ -22,6 +22,11 @@ async def test_a_missing_program_is_named() -> None:
         await SubprocessRunner().run(["/no/such/program"], timeout=10)
 
 
+async def test_an_argument_that_no_program_can_be_given_is_no_start() -> None:
+    with pytest.raises(NotStarted, match="null byte"):
+        await SubprocessRunner().run(["/bin/true", "a\0b"], timeout=10)
+
+
 def _alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
