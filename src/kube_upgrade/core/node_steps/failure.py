@@ -58,8 +58,14 @@ def give_up(case: Case, reason: str, message: str, until: datetime | None = None
         return catch
     if not case.committed and (release := returned(case, message)):
         return release
-    kept = " (lock and cordon are kept)" if case.committed or case.touched else ""
-    return Failed(reason=reason, message=message + kept, until=until)
+    return Failed(reason=reason, message=message + _kept(case), until=until)
+
+
+def _kept(case: Case) -> str:
+    """What stays, in words. A record without a yes is one that was lost, or a confirmation that was refused."""
+    if case.locked and (case.committed or case.touched):
+        return " (lock and cordon are kept)"
+    return " (a lock may be held)" if case.touched else ""
 
 
 def returned(case: Case, message: str) -> Step | None:

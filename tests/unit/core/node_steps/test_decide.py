@@ -398,6 +398,13 @@ class TestFailure:
         assert isinstance(step, Failed)
         assert "lock and cordon are kept" in step.message
 
+    def test_a_lock_that_nobody_said_yes_to_is_not_said_to_be_kept(self) -> None:
+        """As on a node whose daemon starts for the first time, or lost its state file."""
+        unknown = Facts(lock=LockFact(asked=NOW, touched=True))
+        step = decide(seen(facts=unknown, rules=HostRules(allowed_streams=("quay.io/mine",))))
+        assert isinstance(step, Failed)
+        assert step.message.endswith("quay.io/mine (a lock may be held)")
+
     def test_a_retry_request_counts_once(self) -> None:
         tired = facts(tries={"stage": self.TIRED})
         asked = a_node(retry="2026-11-24T09:00:00Z")
