@@ -61,12 +61,13 @@ class FleetLock:
         return await self._call(Operation.STEADY_STATE)
 
     async def reachable(self) -> str:
-        """Why the server does not answer; empty where it does, whatever it says. Takes and gives back nothing."""
+        """Why nobody there can be a lock server; empty where one may be. A GET, which takes and gives back nothing."""
         try:
-            await self._http.get(f"{self._base}/")
+            answer = await self._http.get(f"{self._base}/{Operation.PRE_REBOOT.path}")
         except (httpx2.HTTPError, OSError) as trouble:
             return f"{self._server}: {str(trouble) or type(trouble).__name__}"
-        return ""
+        wrong = answer.status_code == 404 or answer.status_code >= 500
+        return f"{self._server}: HTTP {answer.status_code}" if wrong else ""
 
     async def aclose(self) -> None:
         """Close the connections."""

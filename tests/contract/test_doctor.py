@@ -1,16 +1,22 @@
 """What `upgraded doctor` says of a stand-in node, asked as a person asks it: program, words and exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from kube_upgrade.lab import machine_state as rules
 from kube_upgrade.lab.machine import Machine, a_tree
+from kube_upgrade.upgraded.lock import only_daemon, running
 
 GOLDEN = Path(__file__).parents[2] / "docs/doctor.txt"
 STREAM = "ghcr.io/heathcliff26/fcos-k8s"
@@ -91,6 +97,64 @@ def test_each_fault_is_found_by_itself(
 ) -> None:
     break_it(node)
     assert words in " ".join(findings(ask(node, "doctor", "-o", "json", **settings))[check])
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        (404, "fault", "HTTP 404"),
+        (500, "fault", "HTTP 500"),
+        (503, "fault", "HTTP 503"),
+        (405, "ok", "something answers"),
+        (401, "ok", "something answers"),
+    ],
+)
+def test_not_every_answer_is_a_lock_servers(node: Machine, status: int, level: str, words: str) -> None:
+    """A wrong path prefix, a proxy in front of nothing: no slot would ever come from there. It is asked for none."""
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        done = ask(node, "doctor", "-o", "json", fleetlockUrl=f"http://127.0.0.1:{server.server_port}/SECRET")
+        server.shutdown()
+    (found,) = (finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "lock")
+    assert found["level"] == level
+    assert words in found["message"]
+    assert asked == ["/SECRET/v1/pre-reboot"]
+    assert "SECRET" not in done.stdout
+
+
+def test_a_key_that_no_signature_can_be_made_for_is_a_fault(node: Machine) -> None:
+    kind = serialization.PublicFormat.SubjectPublicKeyInfo
+    keys = {
+        "ec": ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(serialization.Encoding.PEM, kind),
+        "rsa": rsa.generate_private_key(65537, 2048).public_key().public_bytes(serialization.Encoding.PEM, kind),
+        "cut": b"-----BEGIN PUBLIC KEY-----\nMFkw\n",
+    }
+    for name, text in keys.items():
+        (node.root / f"etc/{name}.pub").write_bytes(text)
+    wrong = findings(ask(node, "doctor", "-o", "json", verification={"keys": [f"/etc/{name}.pub" for name in keys]}))
+    rsa_key, cut = wrong["signatures"]
+    assert "/etc/rsa.pub: not an ECDSA key" in rsa_key
+    assert "/etc/cut.pub: no PEM public key" in cut
+
+
+def test_a_daemon_that_runs_is_seen_without_touching_its_lock(node: Machine) -> None:
+    path = node.root / "var/lib/kube-upgraded/lock"
+    with only_daemon(path):
+        assert "daemon" not in findings(ask(node, "doctor", "-o", "json"))
+        assert running(path) == os.getpid()
+    assert running(path) is None
+    assert findings(ask(node, "doctor", "-o", "json"))["daemon"] == ["warning: no upgraded runs on this node"]
 
 
 def test_a_state_file_that_is_unreadable_or_tells_of_failures_is_shown(node: Machine) -> None:

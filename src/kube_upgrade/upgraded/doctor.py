@@ -1,16 +1,13 @@
 """`upgraded doctor`: what is wrong with this node for upgrades. It only looks: nothing is written, locked or staged."""
 
-import fcntl
 import json
 import os
 from collections.abc import Awaitable
 from pathlib import Path
 
-import httpx2
-
 from kube_upgrade.core.fleetlock.identity import BadMachineId, fleetlock_id
 from kube_upgrade.core.node_steps.decide import machine
-from kube_upgrade.fleetlock_client import FleetLock
+from kube_upgrade.fleetlock_client import FleetLock, server_of
 from kube_upgrade.host import identity
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
@@ -20,6 +17,7 @@ from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.policy import accepts_anything
 from kube_upgrade.host.rpm_ostree import refuse_foreign_driver
 from kube_upgrade.host.runner import SubprocessRunner
+from kube_upgrade.host.signature import key_problem
 from kube_upgrade.host.space import too_small
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
@@ -30,6 +28,7 @@ from kube_upgrade.upgraded import probe, static_files
 from kube_upgrade.upgraded.cluster import Cluster, NoNodeName, own_name
 from kube_upgrade.upgraded.findings import Finding, fault, ok, warning
 from kube_upgrade.upgraded.hosts import STATE, os_driver
+from kube_upgrade.upgraded.lock import running
 from kube_upgrade.upgraded.observe import other_kubeconfig
 from kube_upgrade.upgraded.settings import Settings
 from kube_upgrade.upgraded.state import read_facts
@@ -61,14 +60,8 @@ def _identity(settings: Settings, node: Node | None) -> list[Finding]:
 
 
 def _daemon(settings: Settings) -> list[Finding]:
-    path = on_host(settings.root, f"{STATE}/lock")
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return [ok("daemon", f"runs, pid {path.read_text().strip()}")]
-    except OSError:
-        pass
+    if pid := running(on_host(settings.root, f"{STATE}/lock")):
+        return [ok("daemon", f"runs, pid {pid}")]
     return [warning("daemon", "no upgraded runs on this node", "systemctl enable --now upgraded.service")]
 
 
@@ -172,11 +165,11 @@ def _signatures(settings: Settings, config: NodeConfig) -> list[Finding]:
 
 def _key(root: Path, key: str) -> Finding:
     try:
-        good = b"-----BEGIN PUBLIC KEY-----" in on_host(root, key).read_bytes()
+        wrong = key_problem(on_host(root, key).read_bytes())
     except OSError as error:
         return fault("signatures", f"{key}: {error.strerror}", "put the public key there: no image passes without it")
-    if not good:
-        return fault("signatures", f"{key} holds no PEM public key", "use the .pub file of `cosign generate-key-pair`")
+    if wrong:
+        return fault("signatures", f"{key}: {wrong}", "use the .pub file of `cosign generate-key-pair`")
     return ok("signatures", f"must be made with {key}")
 
 
@@ -197,7 +190,8 @@ async def _lock(settings: Settings, config: NodeConfig) -> list[Finding]:
         return [fault("lock", str(error), "correct fleetlockUrl or fleetlockCa")]
     if wrong:
         return [fault("lock", wrong, "no node is taken out of service without its lock server")]
-    return [ok("lock", f"{httpx2.URL(url).netloc.decode()} answers, group {config.fleetlock_group}")]
+    group = config.fleetlock_group
+    return [ok("lock", f"something answers at {server_of(url)}; what it grants to group {group} only asking tells")]
 
 
 async def _kubeadm(settings: Settings, config: NodeConfig) -> list[Finding]:

@@ -11,6 +11,24 @@ class AnotherDaemon(Exception):
     """The lock is held: a DaemonSet beside a host service, or one started by hand."""
 
 
+def running(path: Path) -> int | None:
+    """The pid of the daemon that holds this lock; None where none does. It only looks, as /proc/locks shows it.
+
+    Who tried the lock to find out would for that moment be the other daemon that a starting one ends for.
+    """
+    try:
+        inode, locks = str(path.stat().st_ino), Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    held = (line.split() for line in locks.splitlines())
+    return next((int(words[4]) for words in held if _is_flock_of(inode, words)), None)
+
+
+def _is_flock_of(inode: str, words: list[str]) -> bool:
+    """`N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF` (proc_locks(5)); one that waits has `->` before FLOCK."""
+    return words[1:2] == ["FLOCK"] and words[5].rpartition(":")[2] == inode
+
+
 @contextmanager
 def only_daemon(path: Path) -> Iterator[None]:
     """Hold the node for this process. Raises AnotherDaemon; OSError where the folder cannot be used."""
