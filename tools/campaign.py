@@ -2,7 +2,8 @@
 
 tools/campaign.py full      10,000 rollouts and more, and a lab whose API server is away for 25 s: before an issue is
                             resolved; writes docs/campaigns/DATE.md
-tools/campaign.py sampled   2,000 and more, with another seed each time: in CI
+tools/campaign.py sampled   2,000 and more, parts of the failure matrix and of the races for one slot, with another seed
+                            each time: in CI
 """
 
 import argparse
@@ -36,6 +37,7 @@ LOCKS = (
     "tests/integration/test_over_grants.py",
     "tests/contract/test_fleetlock_fuzz.py",
 )
+SAMPLED = (ROLLOUTS, (*NODES, "tests/integration/test_over_grants.py", "--with-cluster"))
 PARTS = {
     "rollouts": (ROLLOUTS,),
     "nodes": (OTHERS, (*NODES, "--with-cluster")),
@@ -54,10 +56,10 @@ def main() -> None:
     given = parser.parse_args()
     again = f"tools/campaign.py {given.size} --seed {given.seed}" + (f" --only {given.only}" if given.only else "")
     print(f"campaign: {again}", flush=True)
-    parts = ("rollouts",) if given.size == "sampled" else (given.only,) if given.only else PARTS
+    parts = (given.only,) if given.only else ("sampled",) if given.size == "sampled" else tuple(PARTS)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[RESULTS] = f"{folder}/over-grants"
-        results = [_run(given.size, given.seed, *tests) for part in parts for tests in PARTS[part]]
+        results = [_run(given.size, given.seed, *tests) for part in parts for tests in PARTS.get(part, SAMPLED)]
         if "outage" in parts:
             results.append(_outage())
         if given.size == "full":

@@ -25,7 +25,7 @@ from kube_upgrade.lab.node import LabNode
 from kube_upgrade.lab.objects import kubeadm_objects
 from kube_upgrade.lab.registry import Registry
 from kube_upgrade.lab.runs import Run
-from support.examples import profile
+from support.examples import FAILURE_CELLS, many, profile
 from support.real_node import (
     NEW,
     OLD,
@@ -41,7 +41,7 @@ from support.real_node import (
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-SAMPLE, AT_ONCE = 20, 5
+AT_ONCE = 5
 SEED = int(os.environ.get("KUBE_UPGRADE_SEED", secrets.randbelow(2**31)))
 COMMANDS = {"stage": "rpm-ostree rebase", "kubeadm": "kubeadm upgrade", "reboot": "rpm-ostree finalize-deployment"}
 PHASES = {"resolve": "resolving", "stage": "staging", "lock": "locking", "kubeadm": "kubeadm", "reboot": "rebooting",
@@ -166,7 +166,7 @@ def chosen() -> list[tuple[str, str]]:
     if profile() == "full":
         return list(CELLS)
     rest = [cell for cell in CELLS if cell not in EVER_FAILED]
-    return [*EVER_FAILED, *random.Random(SEED).sample(rest, SAMPLE - len(EVER_FAILED))]
+    return [*EVER_FAILED, *random.Random(SEED).sample(rest, many(FAILURE_CELLS) - len(EVER_FAILED))]
 
 
 async def test_cells_with_real_processes_end_proven(api: KubeApi, control_plane: ControlPlane, tmp_path: Path) -> None:

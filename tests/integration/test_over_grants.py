@@ -1,6 +1,6 @@
 """Three replicas as processes of their own, one slot, six clients that ask in the same moment: never two grants.
 
-500 rounds on each store; tools/campaign.py makes it 10,000 and writes the table of docs/campaigns.
+100 rounds on each store, 500 in CI; a full campaign makes it 10,000 and writes the table of docs/campaigns.
 """
 
 import asyncio
@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 
 from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused
-from support.examples import OVER_GRANT_ROUNDS, RESULTS, profile
+from support.examples import OVER_GRANT_ROUNDS, RESULTS, many
 from support.lock_process import a_process
 
 pytestmark = pytest.mark.timeout(3000)
 
-ROUNDS = 500
 CLIENTS = 6
 
 
@@ -66,7 +65,7 @@ def check(result: Result) -> None:
 
 async def race(store: str, folder: Path, config: dict[str, Any]) -> Result:
     """Each round: everybody asks, whoever was granted holds until all have their answer, then releases."""
-    rounds, grants, over = OVER_GRANT_ROUNDS.get(profile(), ROUNDS), 0, 0
+    rounds, grants, over = many(OVER_GRANT_ROUNDS), 0, 0
     began = time.monotonic()
     async with contestants(folder, {**config, "holdSeconds": 0}) as clients:
         for number in range(rounds):

@@ -4,7 +4,8 @@ import hypothesis
 
 EXAMPLES = {"full": 1450, "sampled": 290}  # seven properties play rollouts
 STORE_STORIES = {"full": 300}  # of each store, against the model
-OVER_GRANT_ROUNDS = {"full": 10_000}  # of three replicas that race for one slot, on each store
+OVER_GRANT_ROUNDS = {"default": 100, "sampled": 500, "full": 10_000}  # of three replicas, on each store
+FAILURE_CELLS = {"default": 5, "sampled": 20}  # played with real processes; a full campaign plays all
 MALFORMED_REQUESTS = {"full": 100_000}
 RESULTS = "KUBE_UPGRADE_RESULTS"  # the environment names the file that counts of such tests are added to
 
@@ -12,3 +13,8 @@ RESULTS = "KUBE_UPGRADE_RESULTS"  # the environment names the file that counts o
 def profile() -> str:
     """The hypothesis profile that pytest was started with: a campaign's size, or `default`."""
     return hypothesis.settings.get_current_profile_name()
+
+
+def many(numbers: dict[str, int]) -> int:
+    """The number of this profile; any that is no campaign's (hypothesis has one of its own for CI) is `default`."""
+    return numbers.get(profile(), numbers["default"])
