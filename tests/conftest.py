@@ -7,6 +7,7 @@ any test's time limit.
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,9 @@ from support.postgres import Server, a_postgres
 # For tools/campaign.py: as many examples, under the seed that it prints.
 for profile, examples in EXAMPLES.items():
     hypothesis.settings.register_profile(profile, max_examples=examples, database=None, print_blob=True)
+
+# Whoever starts the tests in the background lets them, and by inheritance the lab, ignore Ctrl-C; some send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARTS = {"cluster": "--with-cluster", "lab": "--with-lab", "binary": "--with-binary"}
 binaries_key = pytest.StashKey[Binaries]()
