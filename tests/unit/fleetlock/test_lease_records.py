@@ -1,6 +1,7 @@
 """The Kubernetes store looks at its informer's copy first, and an old copy harms nobody."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
 
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish
@@ -13,6 +14,18 @@ from support.memory_api import MemoryApi
 
 T0 = datetime(2026, 11, 24, tzinfo=UTC)
 LEASE = paths.lease("locks", "fleetlock-group-a")
+
+
+class Deaf(AsyncMemoryApi):
+    """A server whose watches never say a thing."""
+
+    async def watch(
+        self, path: str, params: Mapping[str, str], *, opened: Callable[[], None] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        if opened is not None:
+            opened()
+        await asyncio.Event().wait()
+        yield b""
 
 
 def now() -> datetime:
@@ -56,3 +69,15 @@ async def test_a_lease_that_somebody_deleted_is_not_remembered() -> None:
                 await asyncio.sleep(0)
 
         assert (await store.reserve("a", Wish(id="y"))).verdict is Verdict.TAKEN
+
+
+async def test_an_old_copy_is_no_reason_to_refuse() -> None:
+    """Another replica freed the slot, and the watch has not told yet."""
+    memory = MemoryApi()
+    deaf, quick = Deaf(memory), AsyncMemoryApi(memory)
+    async with running(LeaseRecords(deaf, "locks", {"a": 1})) as records:
+        here, there = LockStore(records, now), LockStore(LeaseRecords(quick, "locks", {"a": 1}), now)
+        await here.reserve("a", Wish(id="x"))
+        await there.release("a", "x")
+
+        assert (await here.reserve("a", Wish(id="y"))).verdict is Verdict.TAKEN

@@ -51,15 +51,18 @@ class LeaseRecords:
     ) -> tuple[LockGroup, LockGroup]:
         """Read, change, compare-and-swap, until nobody was in between. Raises StoreUnavailable.
 
-        With `lag` the first look is at the informer's copy while its watch stands: one request instead of two.
+        With `lag` the first look is at the informer's copy while its watch stands: one request instead of two where
+        it leads to a write.
         """
         async with _named_trouble(), self._writing[name]:
             for attempt in range(TRIES):
                 copy = self._copy(name) if lag and attempt == 0 else None
                 seen = copy if copy is not None else await self._read(name)
                 new = change(seen)
-                if new == seen:
+                if new == seen and copy is None:
                     return seen, seen
+                if new == seen:
+                    continue  # nothing to write, but an old copy is no reason to refuse: what is there decides
                 if (written := await self._write(wire.write_group(new, self._namespace))) is not None:
                     self._own[name] = written
                     return seen, wire.read_group(written, name, new.slots)
