@@ -11,6 +11,7 @@ import random
 import secrets
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,10 @@ class Play:
     async def fill(self) -> None:
         """The facts cannot be written for a while."""
         new = self.node.machine.root / "var/lib/kube-upgraded/state.new"
-        new.mkdir(exist_ok=True)
+        while not new.is_dir():  # the daemon may just be writing it
+            new.unlink(missing_ok=True)
+            with suppress(FileExistsError):
+                new.mkdir()
         await asyncio.sleep(2)  # how long the disk is full
         new.rmdir()
 
