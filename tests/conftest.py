@@ -53,10 +53,15 @@ def required() -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing := left_out(item):
-        reason = f"needs the real thing; run: pytest {' '.join(missing)}"
-        if required():
-            pytest.fail(f"{reason} (CI or KUBE_UPGRADE_REQUIRE is set: no test is skipped)", pytrace=False)
-        pytest.skip(reason)
+        _leave_out(f"needs the real thing; run: pytest {' '.join(missing)}")
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        _leave_out("needs root; run: sudo make test")
+
+
+def _leave_out(reason: str) -> None:
+    if required():
+        pytest.fail(f"{reason} (CI or KUBE_UPGRADE_REQUIRE is set: no test is skipped)", pytrace=False)
+    pytest.skip(reason)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

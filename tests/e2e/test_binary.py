@@ -68,7 +68,7 @@ def in_root(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, env=path, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@pytest.mark.root
 def test_it_needs_nothing_but_libc(bare_root: Path) -> None:
     """Its version, its settings, its doctor and the check of a signature: what each imports is in the folder."""
     assert in_root(bare_root, "version").stdout.strip() == "0.1.0"
@@ -82,7 +82,7 @@ def test_it_needs_nothing_but_libc(bare_root: Path) -> None:
     assert in_root(bare_root, "check-signature", "/key.pub", signer.over(b"{}"), "e30=").returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@pytest.mark.root
 def test_as_a_container_it_becomes_a_process_of_the_host(bare_root: Path) -> None:
     """The daemon set's own command: the folder of an earlier image is replaced, and the host's files are at /."""
     shutil.rmtree(bare_root / "opt/upgraded")

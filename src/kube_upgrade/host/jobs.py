@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class _Record:
     started: float  # by the wall clock
 
 
-class _FolderJobs:
+class _FolderJobs(ABC):
     """What both kinds share: the folder. `root` comes before every path."""
 
     def __init__(self, root: Path, env: Mapping[str, str] | None = None) -> None:
@@ -118,22 +119,25 @@ class _FolderJobs:
         running = code is None and await self._alive(record.child)
         return Job(key=record.key, running=running, code=code if running else _code(self._folder(name)))
 
+    @abstractmethod
     async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Start it and leave its record in `folder`. Raises NotStarted, OSError."""
 
+    @abstractmethod
     async def _alive(self, child: str) -> bool:
-        raise NotImplementedError
+        """True while it runs."""
 
+    @abstractmethod
     async def _age(self, child: str) -> float:
         """Seconds since it was started, by the kernel's clock; 0 where nobody can tell."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _end(self, child: str) -> None:
-        raise NotImplementedError
+        """Kill it, with all that it started."""
 
+    @abstractmethod
     async def _gone(self, child: str) -> None:
         """Wait until the child that has said its exit code can be started again."""
-        raise NotImplementedError
 
     def _folder(self, name: str) -> Path:
         return on_host(self._root, f"{FOLDER}/{name}")
