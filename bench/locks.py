@@ -26,6 +26,7 @@ import psycopg
 from bench.bare import Bare
 from bench.usage import Meter, rss_mib
 from kube_upgrade.lab.control_plane import ControlPlane
+from kube_upgrade.lab.processes import answers
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.postgres import PASSWORD, USER, a_postgres
@@ -150,23 +151,12 @@ async def _replica(folder: Path, config: dict[str, Any]) -> AsyncIterator[Replic
     await asyncio.to_thread(file.write_text, json.dumps({**config, "server": listen, "logLevel": "warn"}))
     process = await asyncio.create_subprocess_exec(PROGRAM, "--config", file)
     try:
-        while not await _ready(port):  # noqa: ASYNC110 - it is another process
+        while not await asyncio.to_thread(answers, port, "/readyz"):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.05)
         yield Replica(port, process.pid)
     finally:
         process.terminate()
         await process.wait()
-
-
-async def _ready(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    line = await reader.readline()
-    writer.close()
-    return b" 200 " in line
 
 
 def _per_second(commit: Callable[[int], object]) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from kube_upgrade.lab.processes import answers
+
 PROGRAM = Path(sys.executable).with_name("fleetlock")
 SECONDS = 30.0  # for a start on a busy machine
 
@@ -25,7 +27,7 @@ async def a_process(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[st
         process = await asyncio.create_subprocess_exec(PROGRAM, "--config", file, stdout=out, stderr=out)
     try:
         async with asyncio.timeout(SECONDS):
-            while not await answers(port):
+            while not await asyncio.to_thread(answers, port, "/readyz"):
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
@@ -33,15 +35,3 @@ async def a_process(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[st
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def answers(port: int) -> bool:
-    """True where /readyz says 200."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    line = await reader.readline()
-    writer.close()
-    return b" 200 " in line

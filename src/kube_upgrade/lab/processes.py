@@ -153,9 +153,10 @@ def trust(ca: Path, certificate: Path | None = None, key: Path | None = None) ->
     return context
 
 
-def answers(port: int, path: str, context: ssl.SSLContext) -> bool:
-    """True where https://127.0.0.1:port/path answers 200 within a second."""
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=1, context=context)
+def answers(port: int, path: str, tls: ssl.SSLContext | None = None) -> bool:
+    """True where 127.0.0.1:port answers path with 200 within a second; by HTTPS where `tls` is given. Blocks."""
+    plain, secure = http.client.HTTPConnection, http.client.HTTPSConnection
+    connection = secure("127.0.0.1", port, timeout=1, context=tls) if tls else plain("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK

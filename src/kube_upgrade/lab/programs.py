@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.lab.access import service_account_token, write_kubeconfig
 from kube_upgrade.lab.control_plane import ControlPlane
-from kube_upgrade.lab.processes import Service, free_port
+from kube_upgrade.lab.processes import Service, answers, free_port
 from kube_upgrade.lab.runs import Run
 
 NAMESPACE = "kube-upgrade"
@@ -86,7 +85,7 @@ class Programs:
         """Return when all that run here say so. Raises StartFailed."""
         for name, service in self.services.items():
             port = self._ports[name]
-            service.wait(lambda port=port: _ready(port), seconds=READY_SECONDS)  # type: ignore[misc]
+            service.wait(lambda port=port: answers(port, "/readyz"), seconds=READY_SECONDS)  # type: ignore[misc]
 
     def restart(self, name: str) -> None:
         """kill -9 and start again, as Kubernetes does with a container that died."""
@@ -107,14 +106,3 @@ class Programs:
         service.start()
         self.services[name] = service
         self._ports[name] = port
-
-
-def _ready(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
