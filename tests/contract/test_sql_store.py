@@ -1,18 +1,23 @@
 """What SQLite and PostgreSQL promise as places for slots: durable, one code, compare-and-swap, trouble by name."""
 
 import asyncio
+import secrets
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, text
 
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish, reserve
 from kube_upgrade.fleetlock.settings import BadSettings, Postgres
 from kube_upgrade.fleetlock.stores import Interest, StoreUnavailable
-from kube_upgrade.fleetlock.stores.database import postgres_url, sqlite_url
-from kube_upgrade.fleetlock.stores.sql import SqlRecords
+from kube_upgrade.fleetlock.stores.database import BUSY_SECONDS, postgres_url, sqlite_url
+from kube_upgrade.fleetlock.stores.sql import TABLE, SqlRecords
+from kube_upgrade.fleetlock.stores.sql_worker import Worker
 from kube_upgrade.fleetlock.stores.store import LockStore
+from kube_upgrade.kube.clock import stop
 from kube_upgrade.model.lock import LockGroup
 from support.lock_stores import Place, in_postgres, in_sqlite, running
 from support.postgres import Server
@@ -131,6 +136,75 @@ async def test_a_row_that_somebody_wrote_over_is_no_free_slot(file: Path) -> Non
         async with asyncio.timeout(10):
             while "a" in records.groups():  # noqa: ASYNC110 - the copy follows: nothing is known of this group
                 await asyncio.sleep(0.01)
+
+
+async def test_a_row_that_makes_no_sense_at_all_is_told_at_once_and_ends_no_thread(file: Path) -> None:
+    async with running(SqlRecords(sqlite_url(file), ONE)) as records:
+        store = LockStore(records, now)
+        await store.reserve("a", Wish(id="x"))
+        with sqlite3.connect(file) as other:
+            other.execute("UPDATE fleetlock_records SET revision = 'none'")
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                with pytest.raises(StoreUnavailable, match="ValueError"):
+                    await store.reserve("a", Wish(id="y"))
+        with sqlite3.connect(file) as other:
+            other.execute("UPDATE fleetlock_records SET revision = 7")
+        assert (await store.reserve("a", Wish(id="y"))).verdict is Verdict.FULL
+
+
+async def test_what_nobody_waits_for_any_more_is_not_done_once_the_database_is_back(file: Path) -> None:
+    """The thread was busy when they gave up: a slot that is taken for them now would be nobody's."""
+    begun, back, done = asyncio.Event(), threading.Event(), list[str]()
+    loop, worker = asyncio.get_running_loop(), Worker(sqlite_url(file), TABLE, "CREATE TABLE fleetlock_records (name)")
+
+    def hang(db: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        back.wait(10)
+
+    with worker:
+        hanging = asyncio.create_task(worker.do("a", hang))
+        await begun.wait()
+        late = asyncio.create_task(worker.do("b", lambda db: done.append("late")))
+        await asyncio.sleep(0)
+        await stop(late)
+        back.set()
+        await hanging
+        await worker.do("c", lambda db: done.append("next"))
+    assert done == ["next"]
+
+
+async def test_a_replica_that_stands_still_in_a_transaction_loses_it_and_holds_nobody_up(postgres: Server) -> None:
+    """Stopped between UPDATE and COMMIT: the server ends its session, and what it wrote was never granted."""
+    database = postgres.database(f"still_{secrets.token_hex(4)}")
+    url, loop, begun = postgres_url(database), asyncio.get_running_loop(), asyncio.Event()
+    back = threading.Event()
+    async with running(SqlRecords(url, ONE)) as records:
+        other = LockStore(records, now)
+        await other.reserve("a", Wish(id="x"))
+        still = Worker(url, TABLE, "")
+
+        def stand(db: Connection) -> None:
+            db.execute(text("UPDATE fleetlock_records SET revision = revision + 1, body = '{}' WHERE name = 'group/a'"))
+            loop.call_soon_threadsafe(begun.set)
+            back.wait(60)
+
+        with still:
+            writing = asyncio.create_task(still.do("group/a", stand, writes=True))
+            await begun.wait()
+            async with asyncio.timeout(4 * BUSY_SECONDS):
+                while not await _released(other, "x"):
+                    pass
+            back.set()
+            with pytest.raises(StoreUnavailable, match="database"):
+                await writing
+
+
+async def _released(store: LockStore, id: str) -> bool:
+    try:
+        return await store.release("a", id) is not None
+    except StoreUnavailable:
+        return False
 
 
 async def test_a_database_that_is_away_is_named_and_comes_back(file: Path) -> None:

@@ -81,12 +81,18 @@ class LockWorld:
         return PodApi(self.memory, self.budgets)
 
     async def node(
-        self, name: str, *, control_plane: bool = False, address: str = "127.0.0.1", order: str = ""
+        self,
+        name: str,
+        *,
+        control_plane: bool = False,
+        address: str = "127.0.0.1",
+        order: str = "",
+        machine: str = "",
     ) -> None:
-        """A Ready node whose machine-id follows from its name."""
+        """A Ready node whose machine-id follows from its name, or from that of the `machine` it is a copy of."""
         labels = {"node-role.kubernetes.io/control-plane": ""} if control_plane else {}
         status = {
-            "nodeInfo": {"machineID": machine_id(name)},
+            "nodeInfo": {"machineID": machine_id(machine or name)},
             "conditions": [{"type": "Ready", "status": "True"}],
             "addresses": [{"type": "InternalIP", "address": address}],
         }

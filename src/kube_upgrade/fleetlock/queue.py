@@ -9,7 +9,7 @@ from bisect import insort
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import NoReturn
 
 from kube_upgrade.core.fleetlock.slots import Verdict, Wish, ahead
@@ -22,7 +22,9 @@ _log = logs.logger("fleetlock.queue")
 
 WAKE_SECONDS = 5.0  # a look without news: a lost wake costs this long at most
 PATIENCE_SECONDS = 2.0  # a free slot is left this long to a replica whose turn it is
-LINGER_SECONDS = 3.0  # a client whose request ran out keeps its place so long: time to ask again
+LINGER_SECONDS = 3.0  # a client whose request ran out is in line so long: time to ask again
+REMEMBER_SECONDS = 600.0  # and its place is kept so long for when it comes back: Zincati asks every 5 to 6 minutes
+MOST_REMEMBERED = 5_000  # places; of more, those that left first are forgotten
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -39,10 +41,16 @@ class _Waiter:
         shut_out = (Verdict.FULL, Verdict.QUEUED)
         return not self.answer.done() and self.why is not None and self.why.verdict in shut_out
 
+    def fail(self, why: str) -> None:
+        """The store is away."""
+        if not self.answer.done():
+            self.answer.set_exception(StoreUnavailable(why))
+        self.looked.set()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """The place of a client whose request ran out."""
+    """The place of a client whose request ran out, an expectation and no lock: free slots do not wait for it."""
 
     place: int
     until: float
@@ -63,7 +71,8 @@ class Queue:
         self._on_wait = on_wait
         self._places = count()
         self._waiters: list[_Waiter] = []
-        self._kept: dict[str, _Kept] = {}
+        self._lingers: dict[str, float] = {}  # clients whose request ran out, and until when they are in line
+        self._kept: dict[str, _Kept] = {}  # in the order in which they left
         self._unclaimed: list[Outcome] = []  # slots taken for clients that went away in the same moment
         self._news = asyncio.Event()
         self._in_line = False  # the store has this replica among those who wait
@@ -96,8 +105,7 @@ class Queue:
             raise
         else:
             if not outcome.verdict.holds and replica:
-                self._kept[wish.id] = _Kept(place=waiter.place, until=_now() + LINGER_SECONDS)
-                self.wake()
+                self._keep(waiter)
             return outcome
         finally:
             waiter.answer.cancel()
@@ -135,8 +143,24 @@ class Queue:
             _log.warning("could not give the slot back", group=self._group, node=held.node, reason=str(error))
 
     def _place(self, id: str) -> int:
+        self._lingers.pop(id, None)
         kept = self._kept.pop(id, None)
         return kept.place if kept is not None and kept.until > _now() else next(self._places)
+
+    def _keep(self, waiter: _Waiter) -> None:
+        """Its request ran out: it stands in line for a moment more, and in its old place when it is back."""
+        self._lingers[waiter.wish.id] = _now() + LINGER_SECONDS
+        self._kept[waiter.wish.id] = _Kept(place=waiter.place, until=_now() + REMEMBER_SECONDS)
+        if len(self._kept) > MOST_REMEMBERED:
+            del self._kept[next(iter(self._kept))]
+        self.wake()
+
+    def _forget(self) -> None:
+        """Who stayed away for too long."""
+        now = _now()
+        self._lingers = {id: until for id, until in self._lingers.items() if until > now}
+        for id, _ in list(takewhile(lambda kept: kept[1].until <= now, self._kept.items())):
+            del self._kept[id]
 
     def _pause(self) -> float:
         """Seconds until something is due without news."""
@@ -145,7 +169,7 @@ class Queue:
         if self._behind is not None and self._waiters:
             moments.append(self._behind_since + PATIENCE_SECONDS)
         if self._in_line:
-            moments.extend(kept.until for kept in self._kept.values())
+            moments.extend(self._lingers.values())
         return max(0.001, min(moments) - now)
 
     async def _answer_within(self, waiter: _Waiter, seconds: float) -> Outcome:
@@ -164,27 +188,28 @@ class Queue:
             self._unclaimed.append(waiter.answer.result())
 
     async def _serve(self) -> None:
+        """One look at each, in their order. Where the store is away, nobody waits for it longer than the first did."""
         shut: Outcome | None = None
-        for waiter in list(self._waiters):
+        left = iter(list(self._waiters))
+        for waiter in left:
             if waiter.answer.done():
                 continue
             if shut is not None and shut.group.holder(waiter.wish.id) is None:
                 waiter.why = shut
                 waiter.looked.set()
                 continue
-            outcome = await self._try(waiter)
-            if outcome is not None and outcome.verdict in (Verdict.FULL, Verdict.QUEUED):
+            try:
+                outcome = await self._try(waiter)
+            except StoreUnavailable as error:
+                for each in (waiter, *left):
+                    each.fail(str(error))
+                return
+            if outcome.verdict in (Verdict.FULL, Verdict.QUEUED):
                 shut = outcome
 
-    async def _try(self, waiter: _Waiter) -> Outcome | None:
+    async def _try(self, waiter: _Waiter) -> Outcome:
         more = any(other.in_line for other in self._waiters if other is not waiter)
-        try:
-            outcome = await self._store.reserve(self._group, replace(waiter.wish, more=more))
-        except StoreUnavailable as error:
-            if not waiter.answer.done():
-                waiter.answer.set_exception(error)
-            waiter.looked.set()
-            return None
+        outcome = await self._store.reserve(self._group, replace(waiter.wish, more=more))
         self._note_line(outcome)
         if not outcome.verdict.holds:
             waiter.why = outcome
@@ -216,9 +241,8 @@ class Queue:
 
     async def _leave_line(self) -> None:
         """Out of the line when nobody waits here any more and nobody is about to come back."""
-        now = _now()
-        self._kept = {id: kept for id, kept in self._kept.items() if kept.until > now}
-        if self._in_line and not self._kept and not any(waiter.in_line for waiter in self._waiters):
+        self._forget()
+        if self._in_line and not self._lingers and not any(waiter.in_line for waiter in self._waiters):
             await self._store.leave(self._group, self._replica)
             self._in_line = False
 

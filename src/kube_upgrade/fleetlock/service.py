@@ -70,7 +70,7 @@ class LockService:
         if self._settings.check_source and not self._may_speak_for(nodes, source):
             return _wrong_source(source, [node.name for node in nodes])
         if request.operation is Operation.STEADY_STATE:
-            return await self._steady_state(request)
+            return await self._steady_state(request, [node.name for node in nodes])
         if request.group not in self._queues:
             return _unknown(request)
         if len(nodes) > 1:
@@ -151,14 +151,19 @@ class LockService:
         cluster.announcer.announce(about(node, Told.GRANTED, f"group {mark.group}: {value}"))
         return Answer(kind=kind, value=value)
 
-    async def _steady_state(self, request: Request) -> Answer:
-        """Uncordon, then release: a slot is not free while its node is out of service."""
+    async def _steady_state(self, request: Request, nodes: list[str]) -> Answer:
+        """Uncordon, then release: a slot is not free while its node is out of service.
+
+        Of several nodes with this id nobody knows which one asks: the other may be in the middle of its upgrade.
+        """
         if self._cluster is None:
             holder = await self._store.release(request.group, request.id)
             if holder is not None and holder.node:
                 _log.warning("released without uncordoning: this server knows no cluster", node=holder.node)
         else:
             holder = (await self._store.read(request.group)).holder(request.id)
+            if holder is not None and len(nodes) > 1:
+                return _duplicate(nodes)
             if holder is not None:
                 await self._uncordon(self._cluster, request, holder)
                 await self._store.release(request.group, request.id, holder.since)
@@ -194,7 +199,7 @@ class LockService:
             return Answer(kind=Kind.CONTROL_PLANE_BUSY, value=value, retry_after=self._again)
         group = outcome.group
         if outcome.verdict is Verdict.QUEUED:
-            value = f"clients at {len(group.waiting)} other replicas wait longer for a slot of group {group.name}"
+            value = f"clients at other replicas wait longer for a slot of group {group.name}"
             return Answer(kind=Kind.ALL_SLOTS_FULL, value=value, retry_after=self._again)
         holders = ", ".join(holder.who for holder in group.holders[:NAMES])
         more = f" and {len(group.holders) - NAMES} more" if len(group.holders) > NAMES else ""

@@ -81,6 +81,32 @@ async def test_a_second_lock_server_with_the_same_groups_leaves_the_firsts_nodes
         assert not world.see("w1").unschedulable
 
 
+async def test_a_copied_machine_id_does_not_release_the_slot_of_the_other_machine() -> None:
+    """The copy boots and says, as clients do, that it is back: the first may be in the middle of its upgrade."""
+    world = LockWorld()
+    await world.node("w1")
+    async with world.server() as replica:
+        assert (await pre_reboot(replica, "w1")).status == 200
+        await world.node("w2", machine="w1")
+        cluster = replica.cluster
+        assert cluster is not None
+        async with asyncio.timeout(SECONDS):
+            while len(cluster.machines.find(node_id("w1"))) < 2:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.001)
+
+        answer = await steady_state(replica, "w1")
+
+        assert (answer.status, answer.kind) == (409, Kind.DUPLICATE_ID)
+        assert "w1, w2" in answer.value
+        assert world.see("w1").unschedulable
+        assert (await replica.store.read("workers")).holder(node_id("w1")) is not None
+        await world.api.delete(paths.node("w2"))
+        async with asyncio.timeout(SECONDS):
+            while (await steady_state(replica, "w1")).status != 200:  # noqa: ASYNC110 - as a client asks
+                await asyncio.sleep(0.001)
+        assert not world.see("w1").unschedulable
+
+
 async def test_nothing_is_granted_on_a_node_cache_that_is_too_old() -> None:
     """The watch is broken: a node that joined since would be granted without a drain, and without the exclusion."""
     world = LockWorld()

@@ -7,7 +7,8 @@ the turn names its reservation.
 
 Fairness. `waiting` lists the replicas with waiting clients. A free slot goes to the first of them; a replica that took
 one goes to the end while more of its clients wait. So a client that is k-th in line at one of R replicas gets a slot
-after at most k * R hand-overs of the group, whatever the others do. A replica that is silent while it is its turn is
+after at most k * R hand-overs of the group, whatever the others do, if it stays there: a slot waits for no one who is
+away. A replica that is silent while it is its turn is
 passed over (`leave`): its place is lost, never a slot. tests/properties/test_fairness.py counts.
 
 Theorem: two control-plane nodes are never granted together. The turn is replaced only while the reservation that it

@@ -72,6 +72,8 @@ def _durable_postgres(connection: Any, record: object) -> None:
     milliseconds = int(BUSY_SECONDS * 1000)
     connection.execute(f"SET statement_timeout = {milliseconds}")
     connection.execute(f"SET lock_timeout = {milliseconds}")
+    # a replica that stands still (SIGSTOP, a paused machine) answers keep-alives, and would keep its rows locked
+    connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
     connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit')"
         " IN ('off', 'local')"

@@ -19,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kube_upgrade.fleetlock.stores import StoreUnavailable, database
 from kube_upgrade.kube.wire.lock import BadLockObject
+from kube_upgrade.telemetry import logs
 
+_log = logs.logger("fleetlock.sql")
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 15.0  # for an answer of the thread, whatever the database does
@@ -33,7 +35,7 @@ class _Ask(Generic[T]):
     key: str
     writes: bool
     work: Callable[[Connection], T]
-    answer: "asyncio.Future[T]"
+    answer: "asyncio.Future[T]"  # done before the work: nobody waits any more, and nothing is to be done
     loop: asyncio.AbstractEventLoop
 
 
@@ -92,18 +94,24 @@ class Worker:
         return sorted(batch, key=lambda ask: ask.key)  # stable: two asks for one record keep their order
 
     def _answer(self, batch: list[_Ask[Any]]) -> None:
+        """The thread's boundary: whatever happens is told to those who asked, and the thread lives on."""
         try:
             results = self._committed(batch)
         except (SQLAlchemyError, OSError) as error:
-            self._disconnect()
-            reason = StoreUnavailable(f"the database: {_without_sql(error)}")
-            results = [reason for _ in batch]
+            results = self._failed(batch, _without_sql(error))
+        except Exception as error:  # noqa: BLE001 - a dead thread would answer nobody any more
+            _log.exception("unexpected trouble with the database")
+            results = self._failed(batch, f"{type(error).__name__}: {error}")
         for loop in {ask.loop for ask in batch}:
             mine = [(ask.answer, result) for ask, result in zip(batch, results, strict=True) if ask.loop is loop]
             try:
                 loop.call_soon_threadsafe(_tell, mine)
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
+
+    def _failed(self, batch: list[_Ask[Any]], why: str) -> list[Any]:
+        self._disconnect()
+        return [StoreUnavailable(f"the database: {why}") for _ in batch]
 
     def _committed(self, batch: list[_Ask[Any]]) -> list[Any]:
         """One result for each, or the StoreUnavailable of that one; all of it is durable. Raises SQLAlchemyError."""
@@ -133,6 +141,8 @@ class Worker:
 
 
 def _attempted(db: Connection, ask: _Ask[Any]) -> Any:
+    if ask.answer.done():
+        return None
     try:
         return ask.work(db)
     except StoreUnavailable as error:
