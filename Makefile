@@ -25,13 +25,15 @@ check: setup ## Lint, types, import contracts; generated files are fresh
 test: setup binaries binary ## All tests: the real control plane, the whole lab and the built node daemon too
 	$(BIN)/pytest --with-cluster --with-lab --with-binary
 
-e2e: setup binary ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
-	timeout --kill-after=60 3600 $(BIN)/python -m kube_upgrade.lab.real.binaries
-	timeout --kill-after=60 1800 $(BIN)/pytest tests/e2e/real -m 'real and short' -p no:randomly
+e2e: setup ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
+	timeout --kill-after=60 3600 $(BIN)/python -m kube_upgrade.lab.real.ready
+	@$(MAKE) binary
+	timeout --kill-after=60 1800 $(BIN)/pytest tests/e2e/real -m 'real and short' -p no:randomly --durations=0
 
-e2e-all: setup binary ## The same with every scenario (an hour and more)
-	$(BIN)/python -m kube_upgrade.lab.real.binaries v1.35.4 v1.36.3 v1.37.2
-	timeout --kill-after=60 9000 $(BIN)/pytest tests/e2e/real -m real -p no:randomly
+e2e-all: setup ## The same with every scenario (an hour and more)
+	timeout --kill-after=60 5400 $(BIN)/python -m kube_upgrade.lab.real.ready v1.35.4 v1.36.3 v1.37.2
+	@$(MAKE) binary
+	timeout --kill-after=60 9000 $(BIN)/pytest tests/e2e/real -m real -p no:randomly --durations=0
 
 bench: setup binaries ## Measure speed and memory; options: make bench ARGS='--nodes 1000'
 	$(BIN)/python -m bench $(ARGS)

@@ -58,6 +58,12 @@ def lived_in(namespaces: frozenset[str]) -> list[int]:
     return [seen.pid for seen in everyone() if _namespace(seen.pid) in namespaces]
 
 
+def of_run(folder: Path) -> list[int]:
+    """Processes, wherever they live, that carry the run's mark or were given its folder or a path below it."""
+    name = str(folder)
+    return [seen.pid for seen in everyone() if not seen.zombie and (marked(seen.pid, name) or given(seen.pid, name))]
+
+
 def _namespace(pid: int) -> str:
     return _link(f"/proc/{pid}/ns/net")
 

@@ -23,33 +23,6 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """Every revision from before the start to the end; `gaps` says where something may be missing, and why."""
-
-    revisions: tuple[Revision, ...] = ()
-    gaps: tuple[str, ...] = ()
-
-    def in_order(self) -> tuple[Revision, ...]:
-        """The revisions merged by resourceVersion: both kinds live in one etcd, so this order is total."""
-        return tuple(sorted(self.revisions, key=lambda revision: revision.number))
-
-    def began(self) -> datetime | None:
-        """When the first plan was seen: what happens to nodes before is none of the run's business."""
-        return next((each.at for each in self.in_order() if isinstance(each.subject, Plan)), None)
-
-    def baseline(self) -> dict[str, Node]:
-        """Each node as the run found it: as it was before the first plan, or at its first boot if it came later."""
-        found: dict[str, Node] = {}
-        planned = False
-        for revision in self.in_order():
-            if isinstance(revision.subject, Plan):
-                planned = True
-            elif not planned or not (known := found.get(revision.subject.name)) or not known.boot_id:
-                found[revision.subject.name] = revision.subject
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Plans and nodes by name, as they stood at one revision."""
 
@@ -72,6 +45,40 @@ class World:
         """The nodes a group of the plan selects; none where the plan has no such group."""
         found = next((each for each in plan.groups if each.name == group), None)
         return tuple(node for node in self.nodes.values() if found and found.selector.matches(node.labels))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Every revision from before the start to the end; `gaps` says where something may be missing, and why.
+
+    Where etcd was put back to an earlier point another history begins: `start` is the world as it was found then, and
+    `before` the nodes as the run had found them.
+    """
+
+    revisions: tuple[Revision, ...] = ()
+    gaps: tuple[str, ...] = ()
+    start: World = field(default_factory=World)
+    before: Mapping[str, Node] = field(default_factory=dict)
+
+    def in_order(self) -> tuple[Revision, ...]:
+        """The revisions merged by resourceVersion: both kinds live in one etcd, so this order is total."""
+        return tuple(sorted(self.revisions, key=lambda revision: revision.number))
+
+    def began(self) -> datetime | None:
+        """When the first plan was seen: what happens to nodes before is none of the run's business."""
+        planned = bool(self.start.plans)
+        return next((each.at for each in self.in_order() if planned or isinstance(each.subject, Plan)), None)
+
+    def baseline(self) -> dict[str, Node]:
+        """Each node as the run found it: as it was before the first plan, or at its first boot if it came later."""
+        found = {**self.start.nodes, **self.before}
+        planned = bool(self.start.plans)
+        for revision in self.in_order():
+            if isinstance(revision.subject, Plan):
+                planned = True
+            elif not planned or not (known := found.get(revision.subject.name)) or not known.boot_id:
+                found[revision.subject.name] = revision.subject
+        return found
 
 
 def in_service(node: Node) -> bool:

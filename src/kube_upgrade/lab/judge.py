@@ -4,7 +4,7 @@ It shares no rule with the controller: what `decide` thinks safe is not read her
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -55,18 +55,32 @@ class Verdict:
     worst_unavailable: Mapping[str, int] = field(default_factory=dict)  # per group, at any revision
 
 
-def judge(history: History) -> Verdict:
-    """Read the whole history once, in order. A gap makes a good end unproven; a breach stays a breach."""
-    world, breaches, worst, number = World(), list[Breach](), Counter[str](), 0
+def judge(history: History, *, proven: bool = True) -> Verdict:
+    """Read the whole history once, in order. A gap makes a good end unproven; a breach stays a breach.
+
+    Without `proven` the bounds must hold, but no node has to be at the target in the end.
+    """
+    world, breaches, worst, number = history.start, list[Breach](), Counter[str](), 0
     for revision in history.in_order():
         before, world, number = world, world.after(revision), revision.number
         breaches.extend(_breaches(before, world, revision))
         for group, out in _unavailable(world):
             worst[group] = max(worst[group], out)
-    breaches.extend(unproven(history.baseline(), world, number))
+    breaches.extend(unproven(history.baseline(), world, number) if proven else ())
     return Verdict(
         result=_result(breaches, history.gaps), breaches=tuple(breaches), gaps=history.gaps, worst_unavailable=worst
     )
+
+
+def judge_all(histories: Sequence[History], *, proven: bool = True) -> Verdict:
+    """One after the other, where etcd was put back in between: the bounds hold in all, and the last one ends well."""
+    *earlier, last = histories
+    verdicts = [*(judge(each, proven=False) for each in earlier), judge(last, proven=proven)]
+    breaches = tuple(breach for verdict in verdicts for breach in verdict.breaches)
+    gaps = tuple(gap for verdict in verdicts for gap in verdict.gaps)
+    groups = sorted({group for verdict in verdicts for group in verdict.worst_unavailable})
+    worst = {group: max(verdict.worst_unavailable.get(group, 0) for verdict in verdicts) for group in groups}
+    return Verdict(result=_result(breaches, gaps), breaches=breaches, gaps=gaps, worst_unavailable=worst)
 
 
 def unproven(baseline: Mapping[str, Node], world: World, number: int = 0) -> tuple[Breach, ...]:
@@ -91,7 +105,7 @@ def _lacking(first: Node, last: Node, plan: Plan) -> str | None:
     return None
 
 
-def _result(breaches: list[Breach], gaps: tuple[str, ...]) -> Result:
+def _result(breaches: Sequence[Breach], gaps: tuple[str, ...]) -> Result:
     if breaches:
         return Result.FAILED
     return Result.UNPROVEN if gaps else Result.COMPLETE

@@ -6,16 +6,17 @@ the verdict nothing. Only what etcd has forgotten too (it compacts every five mi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 
 import msgspec
 
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.errors import Gone, KubeError, ServerError, TooManyRequests, Unreachable
+from kube_upgrade.kube.errors import Forbidden, Gone, KubeError, ServerError, TooManyRequests, Unreachable
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.schema import PlanObject
@@ -78,32 +79,57 @@ class Witness:
     filled: int = 0  # revisions that no watch brought, asked for one by one
     world: World = field(default_factory=World)
     moved: asyncio.Event = field(default_factory=asyncio.Event)  # set, and a new one put here, by the next revision
+    past: list[History] = field(default_factory=list)  # of before etcd was put back, the oldest first
+    _found: int = 0  # how many of `seen` tell only how things were when etcd was back
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def history(self) -> History:
-        """All that was seen until now."""
-        return History(revisions=tuple(self.seen), gaps=tuple(self.gaps))
+        """All that was seen until now, since etcd was put back."""
+        start = reduce(World.after, self.seen[: self._found], World())
+        before = self.past[-1].baseline() if self.past else {}
+        return History(revisions=tuple(self.seen[self._found :]), gaps=tuple(self.gaps), start=start, before=before)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator["Witness"]:
         """List both kinds, then follow them until the block ends. Raises KubeError where the lists fail for long."""
-        kinds = (Watched(paths.NODES, read_node), Watched(paths.PLANS, read_plan))
-        for kind in kinds:
-            await self._begin(kind)
-        tasks = [asyncio.create_task(self._follow(kind)) for kind in kinds]
         try:
+            await self._watch()
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._rest()
 
-    async def _begin(self, kind: Watched) -> None:
+    async def put_back(self, way_back: Awaitable[None]) -> None:
+        """`way_back` puts etcd back to an earlier point. What is seen from now on is another history.
+
+        Of the one before nothing is missing but what nobody will ever know: what was written after the last event.
+        """
+        await self._rest()
+        self.past.append(self.history())
+        self.seen, self.gaps = [], []
+        await way_back
+        await self._watch()
+        self._found = len(self.seen)
+
+    async def _watch(self) -> None:
+        """Both kinds as they were at one revision, and all that follows."""
+        nodes, plans = Watched(paths.NODES, read_node), Watched(paths.PLANS, read_plan)
+        self.world = World()
+        await self._begin(nodes)
+        await self._begin(plans, {"resourceVersion": nodes.position, "resourceVersionMatch": "Exact"})
+        self._tasks = [asyncio.create_task(self._follow(kind)) for kind in (nodes, plans)]
+
+    async def _rest(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _begin(self, kind: Watched, params: Mapping[str, str] | None = None) -> None:
         """The first list: a fresh API server answers 429 while it sets up the storage of a new kind."""
         until = asyncio.get_running_loop().time() + _BEGIN_SECONDS
         while True:
             try:
-                return await self._list(kind)
-            except (TooManyRequests, ServerError, Unreachable):
+                return await self._list(kind, params)
+            except (TooManyRequests, ServerError, Unreachable, Forbidden):
                 if asyncio.get_running_loop().time() > until:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -141,8 +167,8 @@ class Witness:
             self._record(kind, kind.read(event.object), deleted=event.type == "DELETED")
         kind.position = msgspec.json.decode(event.object, type=Bare).metadata.resource_version
 
-    async def _list(self, kind: Watched) -> None:
-        listing = await self.api.get(kind.path, Listing)
+    async def _list(self, kind: Watched, params: Mapping[str, str] | None = None) -> None:
+        listing = await self.api.get(kind.path, Listing, params or {})
         for item in listing.items:
             self._record(kind, kind.read(item))
         kind.position = listing.metadata.resource_version

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.leftovers import Machine, lived_in, namespaces_of
+from support.leftovers import Machine, lived_in, namespaces_of, of_run
 from support.real_run import RealRun
 
 pytestmark = [pytest.mark.real, pytest.mark.short, pytest.mark.timeout(600)]
@@ -35,16 +35,18 @@ def test_kill_9_of_the_lab_leaves_no_mount_link_cgroup_process_or_sysctl() -> No
         os.kill(run.process.pid, signal.SIGKILL)
         run.process.wait()
 
-        until(lambda: not folder.exists() and not lived_in(namespaces), GONE)
+        until(lambda: not folder.exists() and not lived_in(namespaces) and not of_run(folder), GONE)
 
         assert lived_in(namespaces) == []
+        assert of_run(folder) == []
         assert not folder.exists()
         assert Machine.look().more_than(before, folder.name) == {}
     finally:
         run.close()
 
 
-def test_ctrl_c_ends_it_in_order() -> None:
+def test_ctrl_c_ends_it_in_order_and_leaves_nothing() -> None:
+    before = Machine.look()
     run = RealRun.start()
     try:
         folder = run.folder
@@ -54,6 +56,8 @@ def test_ctrl_c_ends_it_in_order() -> None:
 
         assert run.process.wait(60) == 130
         assert lived_in(namespaces) == []
+        assert of_run(folder) == []
         assert not folder.exists()
+        assert Machine.look().more_than(before, folder.name) == {}
     finally:
         run.close()

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 
-from kube_upgrade.lab.history import History
-from kube_upgrade.lab.judge import Result, Rule, judge
+from kube_upgrade.lab.history import History, World
+from kube_upgrade.lab.judge import Result, Rule, judge, judge_all
 from kube_upgrade.model.node import NodeStatus, Order, Report
 from kube_upgrade.model.plan import Percent
 from support.histories import CONTROL, NEW, OLD, WORKERS, Story, begin
@@ -61,6 +62,32 @@ def test_a_budget_that_shrinks_below_the_open_claims_breaks_nothing() -> None:
     story = begin("w-1", "w-2").edit_plan(groups=wide).claims("w-1", "w-2").order("w-1").order("w-2")
     story.edit_plan(groups=narrow).reboot("w-1").done("w-1").reboot("w-2").done("w-2").claims()
     assert judge(story.history()).result is Result.COMPLETE
+
+
+def test_a_run_that_does_not_go_to_the_end_is_held_to_the_bounds_alone() -> None:
+    half = begin("w-1", "w-2").claims("w-1").order("w-1")
+    assert judge(half.history(), proven=False).result is Result.COMPLETE
+    assert judge(half.order("w-2").history(), proven=False).result is Result.FAILED
+
+
+def put_back(at: int) -> tuple[History, History]:
+    """A whole run, cut at a revision: from there on the history is another one."""
+    whole = finished().history()
+    first = History(revisions=whole.revisions[:at])
+    start = reduce(World.after, first.revisions, World())
+    return first, History(revisions=whole.revisions[at:], start=start, before=first.baseline())
+
+
+@pytest.mark.parametrize("at", range(6, len(finished().history().revisions) - 1))
+def test_where_etcd_was_put_back_each_history_is_held_to_the_bounds_and_the_last_to_its_end(at: int) -> None:
+    histories = put_back(at)
+    assert judge_all(histories) == judge(finished().history())
+    assert judge_all(histories[:1]).result is Result.FAILED, "it does not end at the target"
+
+
+def test_a_breach_before_etcd_was_put_back_is_not_forgotten() -> None:
+    bad = begin("w-1").order("w-1").history()
+    assert judge_all([bad, finished().history()]).result is Result.FAILED
 
 
 def test_a_failed_order_may_be_without_a_claim() -> None:

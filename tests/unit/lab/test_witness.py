@@ -130,6 +130,26 @@ async def test_a_server_that_is_behind_what_was_seen_is_a_gap() -> None:
     assert gap == f"{paths.NODES}: 410 Expired: too old resource version; the server is at 2"
 
 
+async def test_where_etcd_was_put_back_another_history_begins_from_what_is_there_then() -> None:
+    scene = Scene()
+    async with scene.watching():
+        await scene.seen(scene.cordon(unschedulable=True))
+        scene.api.break_watches(Unreachable("refused"))
+
+        async def way_back() -> None:
+            scene.memory = scene.api.memory = MemoryApi()
+            scene.memory.create(paths.NODES, {"metadata": {"name": "w-1"}})
+
+        await scene.witness.put_back(way_back())
+        assert set(scene.witness.world.nodes) == {"w-1"}
+        history = await scene.seen(scene.cordon(unschedulable=True))
+    (past,) = scene.witness.past
+    assert cordons(past) == [False, True]
+    assert cordons(history) == [True]
+    assert [node.unschedulable for node in history.start.nodes.values()] == [False]
+    assert (past.gaps, history.gaps) == ((), ())
+
+
 async def test_a_deleted_node_is_recorded_as_deleted() -> None:
     scene = Scene()
     async with scene.watching():

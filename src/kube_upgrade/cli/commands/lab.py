@@ -61,7 +61,7 @@ def lab(
         Path | None, typer.Option(help="A file like those in scenarios/ (default.yaml); with --real a name.")
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="Real kubeadm nodes; needs root on Linux.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C, and its folder.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it up until Ctrl-C, its folder for good.")] = False,
     without: Annotated[Program | None, typer.Option(help="Start all but this program, and say what it needs.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="Form of the result on stdout.")] = Output.TEXT,
 ) -> None:

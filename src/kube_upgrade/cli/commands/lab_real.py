@@ -38,7 +38,9 @@ def lab_real(name: str, control_planes: int | None, workers: int | None, *, keep
 
     def conclude(cluster: RealCluster, outcome: RealOutcome) -> None:
         said.append(outcome)
-        print(json.dumps(to_json(outcome)) if json_only else f"\n{text(outcome)}", flush=True)
+        print(f"\n{text(outcome)}", file=sys.stderr if json_only else sys.stdout, flush=True)
+        if json_only:
+            print(json.dumps(to_json(outcome)), flush=True)
         if keep:
             kubectl = f"{cluster.kubectl_program} --kubeconfig {cluster.kubeconfig}"
             enter = f"nsenter --net --target {cluster.first.pid}"

@@ -1,9 +1,5 @@
-"""The programs that real nodes run, beside what the machine itself has: made once, cached by version.
+"""The programs that real nodes run, beside what the machine itself has: made once, cached by version."""
 
-`python -m kube_upgrade.lab.real.binaries [VERSION ...]` makes them (about five minutes for a Kubernetes version).
-"""
-
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,17 +42,3 @@ def find_or_make(versions: Sequence[str] = DEFAULT, progress: Progress | None = 
             version: find_or_make_of(KUBERNETES_OF[version], sources=sources, progress=progress) for version in versions
         },
     )
-
-
-def main() -> int:
-    """Make them; the versions are the arguments."""
-    try:
-        find_or_make(sys.argv[1:] or DEFAULT)
-    except NoBinaries as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

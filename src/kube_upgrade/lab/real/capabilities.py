@@ -14,6 +14,7 @@ CGROUPS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", 
 PROGRAMS = ("unshare", "nsenter", "ip")
 NEEDED = {"CAP_SYS_ADMIN": 21, "CAP_NET_ADMIN": 12, "CAP_MKNOD": 27, "CAP_SYS_CHROOT": 18, "CAP_SYS_PTRACE": 19}
 MEMORY = 3 * 1024**3  # bytes: one control plane and one worker need 1.1 GB, and the builds' cache is dropped for it
+DISK = 4 * 1024**3  # bytes: a control plane's disk has 2.2 GB after an upgrade, a worker's 0.5
 TRY_NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--propagation", "private")
 TRY_OVERLAY = """
 set -e
@@ -36,7 +37,7 @@ class Incapable(Exception):
 def check(folder: Path, *, user: int | None = None) -> None:
     """Raise Incapable where something is missing. `folder` is where the nodes' disks will be; `user` runs it."""
     found = [*_basics(os.geteuid() if user is None else user)]
-    found += [] if found else _tried(folder)
+    found += [] if found else [*_disk(folder), *_tried(folder)]
     if found:
         raise Incapable("this machine cannot run real nodes:\n" + "\n".join(f"  - {line}" for line in found))
 
@@ -54,6 +55,11 @@ def _basics(user: int) -> Iterator[str]:
     yield from _cgroups()
     if _memory() < MEMORY:
         yield f"{_memory() >> 20} MiB of memory are available; needed are {MEMORY >> 20}"
+
+
+def _disk(folder: Path) -> Iterator[str]:
+    if (free := shutil.disk_usage(folder).free) < DISK:
+        yield f"{free >> 20} MiB of disk are free at {folder}; needed are {DISK >> 20} (TMPDIR names another place)"
 
 
 def _cgroups() -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kube_upgrade.lab import data
 from kube_upgrade.lab.images import all_images
 from kube_upgrade.lab.processes import Service
+from kube_upgrade.lab.programs import NAMESPACE
 from kube_upgrade.lab.real import kubeadm, network, services
 from kube_upgrade.lab.real.content import STREAM, Content
 from kube_upgrade.lab.real.node import NodeFailed, RealNode, Site
@@ -20,6 +21,7 @@ from kube_upgrade.model.version import KubeVersion
 
 FIRST = {"control-plane": 11, "worker": 21}  # last part of the first one's address
 LOCK_PORT = 30480  # deploy/base's NodePort
+NODES_NAMESPACE = "kube-upgraded"  # deploy/node's
 IMAGE = f"ostree-unverified-registry:{services.REGISTRY}/{STREAM}"
 NODE_READY = 90.0  # seconds
 HURRY = """#!/bin/sh
@@ -39,6 +41,7 @@ class Wanted:
     control_planes: int = 1
     workers: int = 1
     taint: bool = False
+    daemon_set: bool = False  # `upgraded` is no service of the hosts, but deploy/node as it is
 
 
 @dataclass(slots=True)
@@ -106,6 +109,7 @@ class RealCluster:
             store=self.content.store.folder,
             tags=self.tags,
             hosts={name: network.address(number) for name, number in names},
+            services=services.all_services(self.content.store.folder, self.tags, daemon=not wanted.daemon_set),
         )
         pause = next(image for image in all_images(KubeVersion.parse(wanted.version)) if "/pause:" in image)
         for name, number in names:
@@ -113,6 +117,8 @@ class RealCluster:
             node.create(image=f"{IMAGE}:{wanted.version}", version=wanted.version, digest=self.digests[wanted.version])
             daemon = services.daemon_config(kubeadm.IGNORED)
             services.write_configs(node.root, pods=network.pods(number), sandbox=pause, daemon=daemon)
+            if packed := services.packed_daemon():
+                services.unpack_daemon(packed, node.root)
             self.nodes.append(node)
 
     def publish(self, broken: Sequence[str] = ()) -> None:
@@ -171,13 +177,16 @@ class RealCluster:
         )
 
     def deploy(self) -> None:
-        """Our programs, by deploy/base as it is."""
-        self.kubectl("apply", "--kustomize", str(data.folder("deploy") / "base"))
+        """Our programs, by deploy/base (and deploy/node) as they are."""
+        for folder in ("base", "node") if self.wanted.daemon_set else ("base",):
+            self.kubectl("apply", "--kustomize", str(data.folder("deploy") / folder))
 
     def deployed(self) -> None:
-        """Return when controller and lock server are up, and hosts reach the lock server."""
-        for what in ("deployment/upgrade-controller", "daemonset/fleetlock"):
-            self.kubectl("--namespace=kube-upgrade", "rollout", "status", what, "--timeout=120s", timeout=130)
+        """Return when our pods are up, and hosts reach the lock server."""
+        pods = [(NAMESPACE, "deployment/upgrade-controller"), (NAMESPACE, "daemonset/fleetlock")]
+        pods += [(NODES_NAMESPACE, "daemonset/upgraded")] if self.wanted.daemon_set else []
+        for namespace, what in pods:
+            self.kubectl(f"--namespace={namespace}", "rollout", "status", what, "--timeout=120s", timeout=130)
         deadline = time.monotonic() + LOCK_REACHED
         while (said := ask(Target("lock server", self.endpoint, LOCK_PORT, "/readyz"))) != OK:
             if time.monotonic() > deadline:
@@ -225,7 +234,8 @@ class RealCluster:
         (node.root / "etc/kubernetes").mkdir(exist_ok=True)
         (node.root / f"etc/kubernetes/{verb}.yaml").write_text(config)
         node.must("kubeadm", verb, f"--config=/etc/kubernetes/{verb}.yaml", *more, timeout=400)
-        node.must("systemctl", "start", "upgraded")
+        if not self.wanted.daemon_set:
+            node.must("systemctl", "start", "upgraded")
         self.say(f"{node.name}: kubeadm {verb} in {time.monotonic() - began:.0f} s")
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kube_upgrade
+from kube_upgrade.lab import data
 from kube_upgrade.lab.binaries import cache_directory
 from kube_upgrade.lab.images import all_images
 from kube_upgrade.lab.pins import go_arch
 from kube_upgrade.lab.real.binaries import RealBinaries
 from kube_upgrade.lab.real.images import Image, Store, libraries
+from kube_upgrade.lab.real.services import packed_daemon
 from kube_upgrade.lab.real.tools import IPTABLES, Tools
 from kube_upgrade.lab.registry_content import index, manifest
 from kube_upgrade.model.version import KubeVersion
@@ -23,6 +25,8 @@ from kube_upgrade.model.version import KubeVersion
 APP = "registry.lab/app:1.0.0"
 STREAM = "kube-upgrade-lab/os"  # repository of the OS images, on each node's registry
 OURS = ("localhost/kube-upgrade", "0.1.0")  # as deploy/base names it
+DAEMON = ("localhost/kube-upgraded", "0.1.0")  # as deploy/node names it
+SHELL = ("sh", "cp", "mkdir", "mv", "rm", "chroot")  # what deploy/node/enter-host.sh calls
 PYTHON = "/opt/python"
 SITE = "/opt/site"
 _XTABLES = ("/usr/lib/x86_64-linux-gnu/xtables", "/usr/lib/aarch64-linux-gnu/xtables", "/usr/lib64/xtables")
@@ -79,6 +83,8 @@ class Content:
     def _images(self, broken: set[str]) -> Iterator[tuple[str, str]]:
         yield APP, self.store.image(_program("app", self.binaries.workloads["app"], "/usr/local/bin/app"))
         yield ":".join(OURS), self.store.image(self._ours())
+        if packed := packed_daemon():
+            yield ":".join(DAEMON), self.store.image(_node_daemon(packed.with_name("upgraded")))
         for version in self.binaries.kubernetes:
             for reference in all_images(KubeVersion.parse(version)):
                 image = (
@@ -173,6 +179,15 @@ def _etcd(paths: Mapping[str, Path]) -> Image:
     return Image(
         entrypoint=("/usr/local/bin/etcd",), files={f"/usr/local/bin/{name}": path for name, path in paths.items()}
     )
+
+
+def _node_daemon(folder: Path) -> Image:
+    """What deploy/Containerfile's `node` is: the self-contained daemon, and a shell that takes it to the host."""
+    files = {"/opt/upgraded": folder, "/enter-host.sh": data.folder("deploy") / "node" / "enter-host.sh"}
+    for name in SHELL:
+        program = Path(os.path.realpath(shutil.which(name) or f"/bin/{name}"))
+        files |= {f"/bin/{name}": program, **libraries(program, [])}
+    return Image(entrypoint=("/enter-host.sh", "/host"), files=files)
 
 
 def _distributions() -> dict[str, Path]:

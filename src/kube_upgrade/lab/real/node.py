@@ -11,10 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import kube_upgrade
-from kube_upgrade.lab.real import cgroups, init, network, services
+from kube_upgrade.lab.real import cgroups, init, network
 from kube_upgrade.lab.real.capabilities import CGROUPS
 from kube_upgrade.lab.real.machine import FOLDER, RealMachine
-from kube_upgrade.lab.real.spec import NodeSpec
+from kube_upgrade.lab.real.spec import NodeSpec, Service
 from kube_upgrade.lab.runs import Run
 
 NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup")
@@ -39,13 +39,12 @@ class Site:
     store: Path
     tags: Path
     hosts: dict[str, str]
+    services: tuple[Service, ...]
 
     def shown(self) -> tuple[str, ...]:
         """Folders of this machine that a node needs at the same place: Python, our programs, the images."""
         package = Path(kube_upgrade.__file__).parent.parent
-        wanted = [Path(sys.base_prefix), Path(sys.prefix), package, self.store, self.tags.parent]
-        if built := services.built_daemon():
-            wanted.append(built.parent)
+        wanted = (Path(sys.base_prefix), Path(sys.prefix), package, self.store, self.tags.parent)
         below_usr = Path("/usr")
         outside = {path.resolve() for path in wanted if not path.resolve().is_relative_to(below_usr)}
         nested = {path for path in outside if any(other != path and path.is_relative_to(other) for other in outside)}
@@ -175,10 +174,10 @@ class RealNode:
         return done.stdout
 
     def log(self, service: str, lines: int = 20) -> str:
-        """The end of a service's log."""
-        with suppress(OSError):
-            return "\n".join((self.var / "log" / f"{service}.log").read_text(errors="replace").splitlines()[-lines:])
-        return ""
+        """The end of a service's log; of a pod's container by that name where there is no such service."""
+        logs = [self.var / "log" / f"{service}.log", *sorted(self.var.glob(f"log/pods/*/{service}/*.log"))]
+        there = [path.read_text(errors="replace") for path in logs if path.exists()]
+        return "\n".join("".join(there).splitlines()[-lines:])
 
     def _until_there(self, path: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -253,7 +252,7 @@ class RealNode:
             machine_folder=FOLDER,
             trees=str(site.trees),
             shown=site.shown(),
-            services=services.all_services(site.store, site.tags),
+            services=site.services,
         )
 
 

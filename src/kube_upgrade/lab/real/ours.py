@@ -3,15 +3,20 @@
 import json
 
 from kube_upgrade.lab.programs import NAMESPACE
+from kube_upgrade.lab.real.cluster import NODES_NAMESPACE
 from kube_upgrade.lab.real.course import Course
 from kube_upgrade.lab.real.node import RealNode
+
+STAY = ("fleetlock", "upgraded")  # pods that stay on their node over its reboot
 
 
 async def restarts(course: Course) -> dict[str, int]:
     """How often the container of each pod of ours was started again, by the pod's name."""
-    pods = json.loads(await course.kubectl(f"--namespace={NAMESPACE}", "get", "pods", "--output=json"))
+    spaces = (NAMESPACE, NODES_NAMESPACE)
+    said = [json.loads(await course.kubectl(f"--namespace={name}", "get", "pods", "--output=json")) for name in spaces]
     return {
         pod["metadata"]["name"]: sum(each["restartCount"] for each in pod["status"].get("containerStatuses", ()))
+        for pods in said
         for pod in pods["items"]
     }
 

@@ -16,7 +16,7 @@ class RealOutcome:
 
     scenario: str
     failure: str  # empty where all went as the scenario says
-    verdict: Verdict | None
+    verdict: Verdict
     up: float
     upgrade: float
     nodes: tuple[NodeTimes, ...] = ()
@@ -30,7 +30,7 @@ class RealOutcome:
         """In a word. What nobody saw proves nothing."""
         if self.failure:
             return "failed"
-        return "unproven" if self.verdict is not None and self.verdict.gaps else "complete"
+        return "unproven" if self.verdict.gaps else "complete"
 
     @property
     def exit_code(self) -> int:
@@ -50,12 +50,11 @@ def text(outcome: RealOutcome) -> str:
 
 def _closing(outcome: RealOutcome) -> Iterator[str]:
     yield from outcome.notes
-    if outcome.verdict is not None:
-        for group, worst in sorted(outcome.verdict.worst_unavailable.items()):
-            yield f"most nodes of {group} out of service at once: {worst}"
-        for gap in outcome.verdict.gaps:
-            yield f"history that nobody saw: {gap}"
-        yield f"{outcome.filled} revisions were read from etcd one by one, after restarts of the API server"
+    for group, worst in sorted(outcome.verdict.worst_unavailable.items()):
+        yield f"most nodes of {group} out of service at once: {worst}"
+    for gap in outcome.verdict.gaps:
+        yield f"history that nobody saw: {gap}"
+    yield f"{outcome.filled} revisions were read from etcd one by one, after restarts of the API server"
     if outcome.failure:
         yield outcome.failure
     yield f"{outcome.result}: {outcome.scenario}, up in {outcome.up:.0f} s, played in {outcome.upgrade:.0f} s"
@@ -80,5 +79,5 @@ def to_json(outcome: RealOutcome) -> dict[str, Any]:
             }
             for line in outcome.nodes
         ],
-        "gaps": list(outcome.verdict.gaps) if outcome.verdict else [],
+        "gaps": list(outcome.verdict.gaps),
     }

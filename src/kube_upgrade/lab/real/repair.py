@@ -1,5 +1,5 @@
-"""What a person does on a control plane after a failed kubeadm, and what there is to see. The two ways back from an
-etcd whose step was cut short are those of docs/reference/etcd.md."""
+"""What a person does on a control plane after a failed kubeadm, and what there is to see. The commands are those of
+docs/reference/etcd.md, line by line."""
 
 import asyncio
 import json
@@ -18,29 +18,28 @@ from kube_upgrade.upgraded.state import read_facts
 LOOK = 0.5  # seconds
 API_BACK = 180.0  # seconds from the way back to an API that serves
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-ETCD_GONE = """
-set -e
+ETCD_GONE = """\
 mv /etc/kubernetes/manifests/etcd.yaml /root/etcd.yaml
 while pgrep -x etcd; do sleep 0.2; done
 rm -rf /var/lib/etcd/member
 """
-FROM_COPY = """
-set -e
+FROM_COPY = f"""{ETCD_GONE}\
 copy=$(ls -d /etc/kubernetes/tmp/kubeadm-backup-etcd-*/etcd/member | tail -1)
 cp -a "$copy" /var/lib/etcd/member
 mv /root/etcd.yaml /etc/kubernetes/manifests/etcd.yaml
 """
-FROM_SNAPSHOT = """
-set -e
+FROM_SNAPSHOT = f"""{ETCD_GONE}\
 snapshot=$(ls /var/lib/kube-upgraded/etcd/snapshot-*.db | tail -1)
-value() { sed -n "s/^ *- --$1=//p" /root/etcd.yaml; }
-etcdutl snapshot restore "$snapshot" --data-dir /var/lib/etcd/restored --name "$(value name)" \
-  --initial-cluster "$(value initial-cluster)" --initial-advertise-peer-urls "$(value initial-advertise-peer-urls)" \
+value() {{ sed -n "s/^ *- --$1=//p" /root/etcd.yaml; }}
+etcdutl snapshot restore "$snapshot" --data-dir /var/lib/etcd/restored --name "$(value name)" \\
+  --initial-cluster "$(value initial-cluster)" --initial-advertise-peer-urls "$(value initial-advertise-peer-urls)" \\
   --bump-revision 1000000000 --mark-compacted
 mv /var/lib/etcd/restored/member /var/lib/etcd/member
 rm -rf /var/lib/etcd/restored
 mv /root/etcd.yaml /etc/kubernetes/manifests/etcd.yaml
 """
+
+IMAGE_AGAIN = "ctr --namespace k8s.io images rm registry.k8s.io/kube-apiserver:v1.37.2"
 
 
 def facts(node: RealNode) -> Facts:
@@ -81,14 +80,14 @@ def manifest_images(node: RealNode) -> dict[str, str]:
 
 async def from_kubeadms_copy(course: Course, node: RealNode) -> None:
     """kubeadm's own copy of the member, taken before it touched etcd."""
-    await course.run(node, "sh", "-c", ETCD_GONE + FROM_COPY)
+    await course.run(node, "sh", "-e", "-c", FROM_COPY)
     await until_ready(course, node)
 
 
 async def from_our_snapshot(course: Course, node: RealNode) -> None:
     """The snapshot that the daemon took, by etcdutl of the old etcd's version. Revisions go on far above the old ones,
     so that no watch takes the past for the present."""
-    await course.run(node, "sh", "-c", ETCD_GONE + FROM_SNAPSHOT)
+    await course.run(node, "sh", "-e", "-c", FROM_SNAPSHOT)
     await until_ready(course, node)
 
 

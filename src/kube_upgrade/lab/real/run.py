@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.lab.cluster import LabFailed
-from kube_upgrade.lab.judge import judge
+from kube_upgrade.lab.judge import judge_all
 from kube_upgrade.lab.progress import Progress
 from kube_upgrade.lab.real import capabilities, network, services, tools, workload
 from kube_upgrade.lab.real.binaries import find_or_make
@@ -36,7 +36,8 @@ class Scenario:
     start: str = "v1.36.3"
     target: str = "v1.37.2"
     via: tuple[str, ...] = ()
-    judged: bool = True  # False where the scenario ends before every node is at the target
+    at_target: bool = True  # False where it ends before every node is there; the bounds are judged all the same
+    daemon_set: bool = False  # `upgraded` is a DaemonSet, and no service of the hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Wishes:
 def run_real(wishes: Wishes) -> RealOutcome:
     """From the look at the machine to the last process ended. Raises Incapable, NoTools, NoBinaries, NodeFailed."""
     scenario, show = wishes.scenario, wishes.show
+    if scenario.daemon_set and services.packed_daemon() is None:
+        raise tools.NoTools("there is no dist/upgraded.tar.gz to make the daemon set's image of: run `make binary`")
     capabilities.check(own_directory(runs_directory()))
     progress = Progress()
     versions = tuple(dict.fromkeys((scenario.start, *scenario.via, scenario.target)))
@@ -61,7 +64,12 @@ def run_real(wishes: Wishes) -> RealOutcome:
     with Run.open("real") as run:
         show.say(f"folder: {run.folder}")
         network.enter()
-        wanted = Wanted(version=scenario.start, control_planes=wishes.control_planes, workers=wishes.workers)
+        wanted = Wanted(
+            version=scenario.start,
+            control_planes=wishes.control_planes,
+            workers=wishes.workers,
+            daemon_set=scenario.daemon_set,
+        )
         cluster = RealCluster(wanted, run, content, show.say)
         cluster.create()
         try:
@@ -80,7 +88,7 @@ def _set_up(cluster: RealCluster, scenario: Scenario, show: Show) -> None:
     cluster.kubectl("apply", "--filename=-", input="\n---\n".join(map(json.dumps, workload.objects())))
     cluster.deployed()
     cluster.kubectl("rollout", "status", f"deployment/{workload.NAME}", "--timeout=120s", timeout=130)
-    show.say(f"upgraded: {services.built_daemon() or 'this very source'}")
+    show.say(f"upgraded: {services.packed_daemon() or 'this very source'}")
     scenario.prepare(cluster)
     show.say("nodes, programs and workload are up")
 
@@ -102,8 +110,8 @@ async def _upgrade(wishes: Wishes, cluster: RealCluster, up: float) -> RealOutco
                     course.notes += [f"{node.name}: {node.log('upgraded', 3)}" for node in cluster.nodes]
             seconds = time.monotonic() - began
     history = witness.history()
-    verdict = judge(history) if scenario.judged else None
-    if not failure and verdict is not None and verdict.breaches:
+    verdict = judge_all([*witness.past, history], proven=scenario.at_target)
+    if not failure and verdict.breaches:
         failure = "; ".join(map(str, verdict.breaches))
     return RealOutcome(
         scenario=scenario.name,

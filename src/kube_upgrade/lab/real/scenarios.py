@@ -5,7 +5,7 @@ import asyncio
 from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.lab.history import World, in_service
 from kube_upgrade.lab.machine_state import Fault
-from kube_upgrade.lab.real import ours, repair, workload
+from kube_upgrade.lab.real import ours, repair, services, workload
 from kube_upgrade.lab.real.cluster import RealCluster
 from kube_upgrade.lab.real.course import Course
 from kube_upgrade.lab.real.node import RealNode
@@ -38,10 +38,19 @@ async def _straight(course: Course) -> None:
 async def _lived_through(course: Course, hops: int) -> None:
     """The API away for minutes, its 403s afterwards: none of our programs has ended because of it."""
     restarts = await ours.restarts(course)
-    ended = {name: count for name, count in restarts.items() if count > (hops if name.startswith("fleetlock") else 0)}
+    ended = {name: count for name, count in restarts.items() if count > (hops if name.startswith(ours.STAY) else 0)}
     course.check(not ended, f"no container of ours has ended but with its node {ended or ''}".rstrip())
     fell = [line for node in course.cluster.nodes for line in ours.ends_of_daemon(node)]
     course.check(not fell, f"no upgraded has ended but with its node {fell or ''}".rstrip())
+
+
+async def _as_daemonset(course: Course) -> None:
+    """No host has the service. Beside the pod a second daemon says so and ends; then the default run."""
+    for node in course.cluster.nodes:
+        done = await asyncio.to_thread(node.exec, services.PROGRAM, "--config", services.UPGRADED)
+        refused = done.returncode == 1 and "is held by another upgraded" in done.stderr
+        course.check(refused, f"{node.name}: a second upgraded beside the pod: {done.stderr.strip()}")
+    await _straight(course)
 
 
 async def _rough(course: Course) -> None:
@@ -93,7 +102,7 @@ async def _never_serves(course: Course) -> None:
     course.check("kube-apiserver:v1.36.3" in images["kube-apiserver"], "the API server's manifest is the old one again")
     course.check("etcd:3.7" in images["etcd"], "etcd stays at the new version")
     await asyncio.to_thread(course.cluster.publish)
-    await course.run(first, "ctr", "-n=k8s.io", "images", "rm", BROKEN)
+    await course.run(first, *repair.IMAGE_AGAIN.split())
     course.note("the image is mended")
     await course.complete(2 * HOP)
 
@@ -114,7 +123,7 @@ async def _cut_short(course: Course) -> None:
         if way_back is repair.from_our_snapshot:
             course.cluster.let_kubeadm_take_its_time()
         course.note(f"the way back by {name}")
-        await way_back(course, first)
+        await course.witness.put_back(way_back(course, first))
         node = course.witness.world.nodes[CONTROL_PLANE]
         course.check(node.unschedulable and node.drain is not None, "lock and cordon are kept")
     await course.complete(2 * HOP)
@@ -213,7 +222,7 @@ FALLS_BACK = Scenario(
     name="falls-back",
     about="The worker comes up with its old image: it is released, reported, and not tried again.",
     play=_falls_back,
-    judged=False,
+    at_target=False,
 )
 NEVER_SERVES = Scenario(
     name="never-serves",
@@ -224,7 +233,6 @@ NEVER_SERVES = Scenario(
 CUT_SHORT = Scenario(
     name="etcd-cut-short",
     about="kubeadm gives up in the middle of etcd's step: the API is dead; both ways back.",
-    judged=False,  # history itself is put back
     play=_cut_short,
     prepare=lambda cluster: cluster.hurry_kubeadm("v1.37.2", "1m0s"),
 )
@@ -232,15 +240,31 @@ UPSTREAM_ORDER = Scenario(
     name="upstream-order",
     about="The image first and kubeadm afterwards, as upstream's daemon does: what its README warns of.",
     play=_upstream_order,
-    judged=False,
+    at_target=False,
 )
 REFUSALS_SAID = Scenario(
     name="refusals",
     about="What the real kubeadm refuses, in which words: the stand-in's are the same.",
     play=_refusals,
-    judged=False,
+    at_target=False,
+)
+AS_DAEMONSET = Scenario(
+    name="as-daemonset",
+    about="The default run with upgraded as a DaemonSet, by deploy/node as it is.",
+    play=_as_daemonset,
+    daemon_set=True,
 )
 SCENARIOS = {
     scenario.name: scenario
-    for scenario in (DEFAULT, ROUGH, FALLS_BACK, TWO_HOPS, NEVER_SERVES, CUT_SHORT, UPSTREAM_ORDER, REFUSALS_SAID)
+    for scenario in (
+        DEFAULT,
+        ROUGH,
+        FALLS_BACK,
+        TWO_HOPS,
+        NEVER_SERVES,
+        CUT_SHORT,
+        UPSTREAM_ORDER,
+        REFUSALS_SAID,
+        AS_DAEMONSET,
+    )
 }

@@ -1,6 +1,7 @@
 """What runs on a node, and the files that tell it how: containerd, kubelet, upgraded, and the registry that stands in
 for the rest of the world."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ REGISTRY_PORT = 5000
 REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
 CRI = "unix:///run/containerd/containerd.sock"
 UPGRADED = "/etc/kube-upgraded/config.yaml"
+HOME = "/opt/bin"  # where deploy/node/kube-upgraded.bu unpacks the self-contained daemon
+PROGRAM = f"{HOME}/upgraded/upgraded"
 KUBELET = (
     "/usr/bin/kubelet",
     "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf",
@@ -22,19 +25,23 @@ KUBELET = (
 )
 
 
-def built_daemon() -> Path | None:
-    """The self-contained `upgraded` where `make binary` has built it in this checkout."""
-    built = data.folder("deploy").parent / "dist" / "upgraded" / "upgraded"
-    return built if built.is_file() else None
+def packed_daemon() -> Path | None:
+    """The self-contained `upgraded`, packed, where `make binary` has made it in this checkout."""
+    packed = data.folder("deploy").parent / "dist" / "upgraded.tar.gz"
+    return packed if packed.is_file() else None
 
 
-def all_services(store: Path, tags: Path) -> tuple[Service, ...]:
-    """In the order of their start. `upgraded` is the self-contained one, else this very source."""
-    python = (sys.executable, "-I", "-m")
-    built = built_daemon()
-    registry = (*python, "kube_upgrade.lab.real.registry", str(store), str(tags), str(REGISTRY_PORT))
-    daemon = (*([str(built)] if built else [*python, "kube_upgrade.upgraded"]), "--config", UPGRADED)
-    return (
+def unpack_daemon(packed: Path, root: Path) -> None:
+    """Put it where a host has it (HOME); `root` is the node's disk."""
+    folder = root / HOME.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "-xzf", packed, "-C", folder], check=True, capture_output=True)
+
+
+def all_services(store: Path, tags: Path, *, daemon: bool) -> tuple[Service, ...]:
+    """In the order of their start, `upgraded` only where it is a `daemon` of the host."""
+    registry = (*_PYTHON, "kube_upgrade.lab.real.registry", str(store), str(tags), str(REGISTRY_PORT))
+    services = (
         Service(name="registry", argv=registry),
         Service(name="containerd", argv=("/usr/local/bin/containerd",)),
         Service(
@@ -43,8 +50,17 @@ def all_services(store: Path, tags: Path) -> tuple[Service, ...]:
             needs="/var/lib/kubelet/config.yaml",
             arguments_file="/var/lib/kubelet/kubeadm-flags.env",
         ),
-        Service(name="upgraded", argv=daemon, needs="/etc/kubernetes/kubelet.conf"),
     )
+    return (*services, _daemon()) if daemon else services
+
+
+def _daemon() -> Service:
+    """The self-contained one, else this very source."""
+    program = (PROGRAM,) if packed_daemon() else (*_PYTHON, "kube_upgrade.upgraded")
+    return Service(name="upgraded", argv=(*program, "--config", UPGRADED), needs="/etc/kubernetes/kubelet.conf")
+
+
+_PYTHON = (sys.executable, "-I", "-m")
 
 
 def write_configs(root: Path, *, pods: str, sandbox: str, daemon: dict[str, object]) -> None:

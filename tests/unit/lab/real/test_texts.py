@@ -1,5 +1,6 @@
 """What nodes, kubeadm and programs are told is what they read."""
 
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import yaml
 from typer.testing import CliRunner
 
 from kube_upgrade.cli.main import app
+from kube_upgrade.lab import data
 from kube_upgrade.lab.judge import Result, Verdict
-from kube_upgrade.lab.real import kubeadm, services
+from kube_upgrade.lab.real import content, kubeadm, repair, services
 from kube_upgrade.lab.real.capabilities import Incapable, check
+from kube_upgrade.lab.real.cluster import NODES_NAMESPACE
 from kube_upgrade.lab.real.outcome import RealOutcome
 from kube_upgrade.lab.real.spec import NodeSpec, Service
 from kube_upgrade.upgraded.settings import read_settings
@@ -52,6 +55,31 @@ def test_the_daemons_settings_and_containerds_configuration_can_be_read() -> Non
 def test_a_machine_without_root_is_told_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Incapable, match="it is run by user 1000; needed is root"):
         check(tmp_path, user=1000)
+
+
+@pytest.mark.parametrize("commands", [repair.FROM_COPY, repair.FROM_SNAPSHOT, repair.IMAGE_AGAIN])
+def test_the_documented_ways_back_are_the_commands_that_the_lab_runs(commands: str) -> None:
+    page = Path(__file__).parents[4] / "docs" / "reference" / "etcd.md"
+    assert f"\n\n{textwrap.indent(commands.strip(), '    ')}\n\n" in page.read_text()
+
+
+@pytest.mark.parametrize("folder", ["base", "node"])
+def test_the_images_of_deploy_are_those_that_the_lab_makes(folder: str) -> None:
+    (image,) = yaml.safe_load((data.folder("deploy") / folder / "kustomization.yaml").read_text())["images"]
+    assert (image["newName"], image["newTag"]) == {"base": content.OURS, "node": content.DAEMON}[folder]
+
+
+def test_the_daemon_set_lives_where_privileged_pods_may() -> None:
+    node = data.folder("deploy") / "node"
+    namespace = yaml.safe_load((node / "namespace.yaml").read_text())["metadata"]
+    assert namespace["name"] == NODES_NAMESPACE
+    assert namespace["labels"] == {"pod-security.kubernetes.io/enforce": "privileged"}
+    assert yaml.safe_load((node / "daemonset.yaml").read_text())["metadata"]["namespace"] == NODES_NAMESPACE
+
+
+def test_a_host_with_the_daemon_set_has_no_service_of_its_own() -> None:
+    with_, without = (services.all_services(Path("/s"), Path("/t"), daemon=daemon) for daemon in (True, False))
+    assert [service.name for service in with_] == [*(service.name for service in without), "upgraded"]
 
 
 def test_an_unknown_scenario_is_refused_with_those_that_exist() -> None:
