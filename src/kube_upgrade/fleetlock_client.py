@@ -1,8 +1,10 @@
 """FleetLock v1 over HTTP, for the node daemon. Works with any FleetLock server; only status 200 is a grant."""
 
 import asyncio
+import random
 import re
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Self
 import httpx2
 import msgspec
 
+from kube_upgrade.core.backoff import no_sooner
 from kube_upgrade.core.fleetlock.protocol import (
     HEADER,
     Granted,
@@ -28,23 +31,32 @@ CONNECT_SECONDS = 5.0
 MOST_RETRY_AFTER = 300.0  # seconds: longer than any server of sense asks, shorter than a wrong clock or header does
 _BEHIND_HOST = re.compile(r"[/?#\\]")
 _ANSWER_LIMIT = 64 * 1024  # bytes read of an answer; more is not FleetLock's
+_dice = random.SystemRandom()
 
 
 class FleetLock:
     """One client's view of one lock server: the slot of `id` in `group`.
 
     `base_url` may have a path prefix, with or without a trailing slash. `timeout` bounds a whole call in seconds.
-    `ca` is a PEM file that replaces the system's authorities. Raises ValueError for a URL that is not http(s) and for
-    a file that is missing, unreadable or holds no certificate.
+    `ca` is a PEM file that replaces the system's authorities. `dice` gives numbers in 0..1 that spread the pauses which
+    the server asks for. Raises ValueError for a URL that is not http(s) and for a file that is missing, unreadable or
+    holds no certificate.
     """
 
     def __init__(
-        self, base_url: str, group: str, id: str, timeout: float = REQUEST_SECONDS, ca: Path | None = None
+        self,
+        base_url: str,
+        group: str,
+        id: str,
+        timeout: float = REQUEST_SECONDS,
+        ca: Path | None = None,
+        dice: Callable[[], float] = _dice.random,
     ) -> None:
         self._base = read_base_url(base_url)
         self._server = httpx2.URL(self._base).netloc.decode()  # messages name no path: its prefix may be a secret
         self._body = write_request(group, id)
         self._timeout = timeout
+        self._dice = dice
         self._http = httpx2.AsyncClient(
             headers={HEADER: "true", "Content-Type": "application/json", "Accept": "application/json"},
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
@@ -90,7 +102,8 @@ class FleetLock:
             return Refused("unreachable", f"{self._server}: no answer within {self._timeout:g} s", 0)
         except (httpx2.HTTPError, OSError) as trouble:
             return Refused("unreachable", f"{self._server}: {str(trouble) or type(trouble).__name__}", 0)
-        retry_after = read_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        asked = read_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        retry_after = no_sooner(asked, dice=self._dice()) if asked is not None else None
         return read_answer(answer.status_code, body, retry_after)
 
 

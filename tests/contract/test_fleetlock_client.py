@@ -59,9 +59,12 @@ def always(raw: bytes) -> Reply:
     return reply
 
 
-async def asked(reply: Reply, prefix: str = "", timeout: float = 5.0) -> Granted | Refused:
+async def asked(reply: Reply, prefix: str = "", timeout: float = 5.0, dice: float = 0.0) -> Granted | Refused:
     """What the client makes of a server's answer to pre-reboot."""
-    async with a_server(reply) as url, FleetLock(url + prefix, "workers", ID, timeout=timeout) as lock:
+    async with (
+        a_server(reply) as url,
+        FleetLock(url + prefix, "workers", ID, timeout=timeout, dice=lambda: dice) as lock,
+    ):
         return await lock.pre_reboot()
 
 
@@ -107,6 +110,24 @@ async def test_a_refusal_carries_kind_value_and_the_pause_it_asks_for() -> None:
     raw = http(503, b'{"kind": "waiting_for_node_drain", "value": "2 pods left"}', "Retry-After: 7")
 
     assert await asked(always(raw)) == Refused("waiting_for_node_drain", "2 pods left", 503, 7.0)
+
+
+async def test_clients_that_were_told_the_same_pause_do_not_return_all_at_once_and_none_too_soon() -> None:
+    raw = http(503, b"", "Retry-After: 60")
+
+    for dice, seconds in ((0.0, 60.0), (0.5, 67.5), (1.0, 75.0)):
+        answer = await asked(always(raw), dice=dice)
+        assert isinstance(answer, Refused)
+        assert answer.retry_after == seconds
+
+    own = set()
+    async with a_server(always(raw)) as url:
+        for _ in range(5):  # each client throws its own dice
+            async with FleetLock(url, "workers", ID) as lock:
+                answer = await lock.pre_reboot()
+                assert isinstance(answer, Refused)
+                own.add(answer.retry_after)
+    assert len(own) > 1
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"kind": 3}', b'{"kind": "Not A Kind"}', b"[" * 8000])

@@ -8,7 +8,7 @@ from typing import NoReturn
 from kube_upgrade.fleetlock.settings import BadSettings, Tls
 from kube_upgrade.telemetry import logs
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 3.0
 
 _log = logs.logger("fleetlock.tls")
 
