@@ -32,7 +32,8 @@ MOST_WAITING = 10_000
 PREFIX_CHARACTERS = 16  # at least: it stands for a password
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NO_MEANING = ("drainTimeoutSeconds", "drainRetries")
-_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*|[*#$@!?0-9-])|\{)")  # as Go's os.ExpandEnv
+_TYPED = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _REFUSED_STORES = {
     "memory": "its holders would be forgotten at a restart, which grants too much; use sqlite",
@@ -135,6 +136,23 @@ class _File(_Camel, frozen=True):
     namespace: str = ""
 
 
+class _Loader(yaml.SafeLoader):
+    """Numbers and dates stay the text that stands there: its key says what it is, and a password of digits is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [each for each in known if each[0] not in _TYPED]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _present(found: Any) -> Any:
+    """What is there: a section without content is none, as it is for upstream; a group without slots is a mistake."""
+    if not isinstance(found, dict):
+        return found
+    return {key: each if key == "groups" else _present(each) for key, each in found.items() if each is not None}
+
+
 def load(path: Path | None, environ: Mapping[str, str], *, expand: bool = False) -> Settings:
     """Read the file (None: the defaults) and what it names; `expand` fills in $VARS first. Raises BadSettings."""
     text = _read(str(path), path) if path is not None else ""
@@ -143,13 +161,13 @@ def load(path: Path | None, environ: Mapping[str, str], *, expand: bool = False)
 
 def expanded(text: str, environ: Mapping[str, str]) -> str:
     """$NAME and ${NAME} by their values, as upstream's --env does it: a name that is not set becomes nothing."""
-    return _VARIABLE.sub(lambda found: environ.get(found[1] if found[1] is not None else found[2], ""), text)
+    return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2] or "", ""), text)
 
 
 def parse(text: str, around: Surroundings = Surroundings()) -> Settings:
     """Settings from YAML, and from the secrets' files that it names. Raises BadSettings."""
     try:
-        file = msgspec.convert(yaml.safe_load(text) or {}, _File)
+        file = msgspec.convert(_present(_Loader(text).get_single_data() or {}), _File, strict=False)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise BadSettings(f"config: {error}") from None
     _check(file)
@@ -159,7 +177,7 @@ def parse(text: str, around: Surroundings = Surroundings()) -> Settings:
     cluster = bool(around.in_pod or around.kubeconfig or kubeconfig)
     store = _store(storage.type, cluster)
     return Settings(
-        log_level=file.log_level,
+        log_level=file.log_level.lower(),
         host=host,
         port=port,
         tls=Tls(cert=Path(ssl.cert), key=Path(ssl.key)) if ssl.enabled else None,
@@ -189,7 +207,7 @@ def read_listen(text: str) -> tuple[str, int]:
 
 
 def _check(file: _File) -> None:
-    if file.log_level not in LOG_LEVELS:
+    if file.log_level.lower() not in LOG_LEVELS:
         raise BadSettings(f"logLevel: {file.log_level!r} is none of {', '.join(LOG_LEVELS)}")
     if file.server.ssl.enabled and not (file.server.ssl.cert and file.server.ssl.key):
         raise BadSettings("server.ssl: enabled, so both cert and key must name a PEM file")

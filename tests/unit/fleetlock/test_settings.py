@@ -75,10 +75,29 @@ def test_the_kubernetes_store_is_a_cluster_wherever_its_kubeconfig_lies() -> Non
         ("$A_B", ""),
         ("$Z|${Z}", "|"),
         ("50% $ 5$", "50% $ 5$"),
+        ("$1A $$A $@ ${#}", "A A  "),  # the shell's own variables, which nobody sets
+        ("${}|${A", "|A"),
     ],
 )
 def test_variables_are_filled_in_as_upstream_does_it(text: str, expected: str) -> None:
     assert expanded(text, {"A": "1", "B": "2 3"}) == expected
+
+
+def test_a_file_that_upstream_reads_is_not_refused_for_its_spelling() -> None:
+    """Go reads a section without content as absent, any scalar as text where text is wanted, and levels in any case."""
+    found = parse("""
+    logLevel: INFO
+    server:
+    groups:
+    storage:
+      type: postgres
+      sqlite:
+      postgres: {address: "db:5432", username: 42, password: 0123, database: 2026-11-24, options: ~}
+    """)
+
+    assert found.log_level == "info"
+    assert found.groups == {"default": GroupSettings()}
+    assert found.postgres == Postgres(address="db:5432", username="42", password="0123", database="2026-11-24")
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
@@ -153,7 +172,9 @@ def test_our_own_keys() -> None:
         ("server: {listen: ':99999'}", "server.listen"),
         ("logLevel: loud", "logLevel: 'loud'"),
         ("holdSeconds: -1", "holdSeconds: -1"),
-        ("holdSeconds: .nan", "holdSeconds: nan"),
+        ("holdSeconds: .nan", "holdSeconds"),
+        ("holdSeconds: nan", "holdSeconds"),
+        ("groups: {a: }", "groups"),
         ("holdSeconds: soon", "holdSeconds"),
         ("groups: {a_b: {slots: 1}}", "groups: 'a_b'"),
         ("groups: {a: {slots: 0}}", r"groups.a.slots: 0"),
