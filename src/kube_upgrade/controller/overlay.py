@@ -20,23 +20,25 @@ class Overlay(Generic[Value]):
     """A view of `items` in which a guarded write of ours is visible at once.
 
     A write guarded by version V is followed, in the watch, by its own result or something later. So the copy is
-    behind exactly as long as it still shows V.
+    behind exactly as long as it still shows V, or what an earlier write of ours replaced on the way to V.
     """
 
     def __init__(self, items: Mapping[str, Value]) -> None:
         self._items = items
-        self._written: dict[str, tuple[str, Value]] = {}
+        self._written: dict[str, tuple[tuple[str, ...], Value]] = {}
 
     def put(self, key: str, replaced: str, value: Value) -> None:
         """Remember the result of a write that replaced version `replaced`."""
-        self._written[key] = (replaced, value)
+        before = self._written.get(key)
+        earlier = before[0] if before is not None and before[1].resource_version == replaced else ()
+        self._written[key] = ((*earlier, replaced), value)
 
     def get(self, key: str) -> Value | None:
         """The newest value known, or None where the object is gone."""
         item, written = self._items.get(key), self._written.get(key)
         if written is None:
             return item
-        if item is not None and item.resource_version == written[0]:
+        if item is not None and item.resource_version in written[0]:
             return written[1]
         del self._written[key]
         return item

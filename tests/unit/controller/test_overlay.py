@@ -48,3 +48,18 @@ def test_an_unknown_key_is_none() -> None:
     overlay: Overlay[Thing] = Overlay({})
 
     assert overlay.get("a") is None
+
+
+def test_two_writes_before_the_watch_shows_the_first_are_both_visible() -> None:
+    """A watch that is down while writes still pass must not show what they replaced."""
+    copy = {"a": Thing("1")}
+    overlay = Overlay(copy)
+
+    overlay.put("a", "1", Thing("2"))
+    overlay.put("a", "2", Thing("3", "ours"))
+
+    assert overlay.get("a") == Thing("3", "ours")
+    copy["a"] = Thing("2")
+    assert overlay.get("a") == Thing("3", "ours"), "the watch is on its way"
+    copy["a"] = Thing("4", "later")
+    assert overlay.get("a") == Thing("4", "later")
