@@ -1,7 +1,10 @@
 """Node object ↔ model.Node. Every annotation key of the project lives here, once (design: 2.2)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -104,8 +107,14 @@ def to_node(wire: NodeObject) -> Node:
         stage=version_or_none(notes.get(STAGE)),
         withdrawn=time_or_none(notes.get(WITHDRAWN)),
         os_updates=notes.get(OS_UPDATES),
-        config={key.removeprefix(CONFIG): value for key, value in notes.items() if key.startswith(CONFIG)},
+        config=_config(tuple([pair for pair in notes.items() if pair[0].startswith(CONFIG)])),
     )
+
+
+@lru_cache(maxsize=64)
+def _config(notes: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """The settings without their prefix: one value for all nodes of a group, which are told the same."""
+    return MappingProxyType({key.removeprefix(CONFIG): value for key, value in notes})
 
 
 class DrainNote(msgspec.Struct, rename="camel", frozen=True):
@@ -176,6 +185,7 @@ def _report(notes: dict[str, str]) -> Report:
     )
 
 
+@lru_cache(maxsize=64)
 def version_or_none(text: str | None) -> KubeVersion | None:
     """A version, or None where the text is absent or no version."""
     try:
