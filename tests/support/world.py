@@ -280,28 +280,29 @@ class Machine:
 def carry_out(world: World, seen: ClusterSnapshot, decision: Decision) -> Iterator[str]:
     """What controller/act does, one request per step; a refused guard ends it, as there.
 
-    Orders rest on a read of the plan made after the Nodes were read (ADR 2).
+    Orders rest on a plan that was written, or read, after the Nodes were read (ADR 2).
     """
+    written = False
     for action in decision.actions:
         if isinstance(action, PublishStatus):
             try:
                 world.publish(seen.plan, action.status)
             except Refused:
                 return
+            written, standing = True, set(action.status.claims)
             yield "published"
-    for action in decision.actions:
-        if isinstance(action, WithdrawOrder | ConfigureNode | ForgetNode):
-            _try(world, action)
-            yield f"patched {action.node}"
     orders = [action for action in decision.actions if isinstance(action, OrderNode)]
-    if not orders:
-        return
-    standing = set(world.plan.status.claims)
-    yield "read the claims again"
+    if orders and not written:
+        standing = set(world.plan.status.claims)
+        yield "read the claims again"
     for order in orders:
         if order.claim in standing:
             _try(world, order)
             yield f"ordered {order.node}"
+    for action in decision.actions:
+        if isinstance(action, WithdrawOrder | ConfigureNode | ForgetNode):
+            _try(world, action)
+            yield f"patched {action.node}"
 
 
 def _try(world: World, action: NodeAction) -> None:

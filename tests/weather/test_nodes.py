@@ -135,7 +135,7 @@ async def test_fifty_nodes_that_become_eligible_in_one_event_are_claimed_by_one_
         orders = [each for each in asked if each.verb == "patch" and each.path.startswith(NODES)]
         assert len(claims) == 1
         assert len({each.path for each in orders}) == min(50, 2 * budget), "as many of the others fetch ahead"
-        assert len([each for each in asked if each.path == paths.plan(PLAN)]) == 1, "claims are read again once"
+        assert not [each for each in asked if each.path == paths.plan(PLAN)], "what was just written is not read again"
         assert len(site.plan.status.claims) == budget
         async with running(site.daemons()):
             await site.complete(within=300)

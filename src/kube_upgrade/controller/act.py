@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.kube import paths
@@ -40,6 +41,19 @@ AT_ONCE = 16  # node patches under way: enough to keep an API server busy; each 
 log = logs.logger("act")
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Which guards held. Without the status nothing else is done."""
+
+    status: bool
+    nodes: bool
+
+    @property
+    def all(self) -> bool:
+        """True where nobody was first anywhere."""
+        return self.status and self.nodes
+
+
 class Actor:
     """The controller's hands. A refused guard (409, 404) is no error: somebody was first, a new snapshot will tell."""
 
@@ -48,35 +62,40 @@ class Actor:
         self._plans = plans
         self._nodes = nodes
 
-    async def carry_out(self, plan: Plan, decision: Decision) -> bool:
-        """True where every guard held. Raises KubeError where the API server could not be asked."""
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
+        """What of it was done. Raises KubeError where the API server could not be asked."""
+        written: Plan | None = None
         for action in decision.actions:
-            if isinstance(action, PublishStatus) and not await self._publish(plan, action):
-                return False
-        patches = [action for action in decision.actions if not isinstance(action, PublishStatus | OrderNode)]
+            if isinstance(action, PublishStatus) and (written := await self._publish(plan, action)) is None:
+                return Done(status=False, nodes=False)
         orders = [action for action in decision.actions if isinstance(action, OrderNode)]
-        return await self._each(patches) and await self._each(await self._still_claimed(plan, orders))
+        patches = [action for action in decision.actions if not isinstance(action, PublishStatus | OrderNode)]
+        return Done(status=True, nodes=await self._each([*await self._still_claimed(plan, written, orders), *patches]))
 
     async def tidy(self, actions: Sequence[NodeAction]) -> bool:
         """Actions on nodes that no plan stands behind. True where every guard held."""
         return await self._each(actions)
 
-    async def _publish(self, plan: Plan, action: PublishStatus) -> bool:
+    async def _publish(self, plan: Plan, action: PublishStatus) -> Plan | None:
+        """The plan as it is now; None where somebody was first."""
         try:
             body = status_object(plan, action.status)
             written = await self._api.replace(paths.plan_status(plan.name), body, PlanObject)
         except (Conflict, NotFound) as refused:
             log.debug("status was not current", plan=plan.name, reason=str(refused))
-            return False
-        self._plans.put(plan.name, plan.resource_version, to_plan(written))
-        return True
+            return None
+        fresh = to_plan(written)
+        self._plans.put(plan.name, plan.resource_version, fresh)
+        return fresh
 
-    async def _still_claimed(self, plan: Plan, orders: Sequence[OrderNode]) -> Sequence[OrderNode]:
-        """Orders whose claim stands now, by a fresh read made after the Nodes were read (ADR 2)."""
+    async def _still_claimed(
+        self, plan: Plan, written: Plan | None, orders: Sequence[OrderNode]
+    ) -> Sequence[OrderNode]:
+        """Orders whose claim stands by a plan that was read, or written, after the Nodes were read (ADR 2)."""
         if not orders:
             return orders
         try:
-            fresh = to_plan(await self._api.get(paths.plan(plan.name), PlanObject))
+            fresh = written or to_plan(await self._api.get(paths.plan(plan.name), PlanObject))
         except NotFound:
             return ()
         if fresh.uid != plan.uid or fresh.deleted:

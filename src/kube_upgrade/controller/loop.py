@@ -13,8 +13,10 @@ from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.kube.errors import ApiError, KubeError
-from kube_upgrade.model.action import Decision, PublishStatus
+from kube_upgrade.model.action import Action, Decision, OrderNode, PublishStatus
+from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
+from kube_upgrade.model.status import Claim
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE
 
@@ -78,19 +80,20 @@ class Loop:
 
     async def _carry_out(self, seen: ClusterSnapshot, waits: list[float]) -> bool:
         """Decide for one plan and do it; adds when to look again. True where every guard held."""
-        decision, early = self._paced(seen.plan.name, decide(seen))
-        held = await self._actor.carry_out(seen.plan, decision)
-        if held and not early:
-            self._publisher.publish(seen, decision)
+        decision, early = self._paced(seen.plan, decide(seen))
+        done = await self._actor.carry_out(seen.plan, decision)
+        if done.status and not early:
+            # Claims that ended are told now or never; what a node refused is told when it is done.
+            self._publisher.publish(seen, decision if done.nodes else replace(decision, actions=()))
             rest = len(decision.status.claims) * SECONDS_PER_CLAIM
             self._publish_after[seen.plan.name] = asyncio.get_running_loop().time() + rest
         if early:
             await asyncio.sleep(0.0 if decision.actions else early)
-        if early or (decision.actions and held):
+        if early or (decision.actions and done.all):
             waits.append(0.0)
         if decision.wake_at:
             waits.append(max(0.0, (decision.wake_at - seen.now).total_seconds()))
-        return held
+        return done.all
 
     def _after_loss(self, held: bool) -> float:
         """Seconds to rest after a turn in which a guard did not hold, longer each time in a row; 0 where all held."""
@@ -99,13 +102,17 @@ class Loop:
             log.info("guards lost in a row: the watch is late or another controller writes", turns=self._lost)
         return pause(self._lost, first=LOST_FIRST_PAUSE, most=LOST_MOST_PAUSE, dice=0.5) if self._lost else 0.0
 
-    def _paced(self, plan: str, decision: Decision) -> tuple[Decision, float]:
-        """The decision without its status where that would come too early, and the seconds until it may be written."""
-        early = self._publish_after.get(plan, 0.0) - asyncio.get_running_loop().time()
+    def _paced(self, plan: Plan, decision: Decision) -> tuple[Decision, float]:
+        """The decision without its status where that would come too early, and the seconds until it may be written.
+
+        Orders on claims that are not written yet stay away with it.
+        """
+        early = self._publish_after.get(plan.name, 0.0) - asyncio.get_running_loop().time()
         publishes = any(isinstance(action, PublishStatus) for action in decision.actions)
         if early <= 0 or not publishes:
             return decision, 0.0
-        kept = tuple(action for action in decision.actions if not isinstance(action, PublishStatus))
+        standing = set(plan.status.claims)
+        kept = tuple(action for action in decision.actions if _may_go_first(action, standing))
         return replace(decision, actions=kept), early
 
     async def _guarded_turn(self) -> float | None:
@@ -122,3 +129,14 @@ class Loop:
             return 0.0
         self._failures = 0
         return seconds
+
+
+def _may_go_first(action: Action, standing: set[Claim]) -> bool:
+    """True for what does not rest on a status that is still to be written."""
+    match action:
+        case PublishStatus():
+            return False
+        case OrderNode():
+            return action.claim in standing
+        case _:
+            return True

@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 from structlog.testing import capture_logs
 
+from kube_upgrade.controller.act import Done
 from kube_upgrade.controller.loop import Loop
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.model.action import Decision, NodeAction, OrderNode, PublishStatus
@@ -42,9 +43,9 @@ class Hands:
 
     done: list[tuple[str, ...]] = field(default_factory=list)
 
-    async def carry_out(self, plan: Plan, decision: Decision) -> bool:
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
         self.done.append(tuple(sorted({type(action).__name__ for action in decision.actions})))
-        return True
+        return Done(status=True, nodes=True)
 
     async def tidy(self, actions: list[NodeAction]) -> bool:
         return True
@@ -66,9 +67,46 @@ async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_fo
     eyes.shown = cluster("w-000", claimed=NAMES)
     await loop.turn()
 
-    assert PublishStatus.__name__ in hands.done[0], "400 claims are written"
-    assert hands.done[1] == (OrderNode.__name__,), "their orders at once, though the status has news, too"
+    assert hands.done[0] == (OrderNode.__name__, PublishStatus.__name__), "400 claims are written, and ordered"
+    assert hands.done[1] == (OrderNode.__name__,), "orders that were lost at once, though the status has news, too"
     assert PublishStatus.__name__ not in hands.done[2], "the first release waits"
+
+
+async def test_an_order_whose_claim_is_not_written_yet_waits_with_the_status() -> None:
+    eyes, hands = Eyes(cluster(claimed=[])), Hands()
+    loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
+
+    await loop.turn()
+    eyes.shown = cluster(*NAMES[1:], claimed=[])  # a release has made room for w-000
+    await loop.turn()
+
+    assert OrderNode.__name__ not in hands.done[1], "without its claim it would go out unclaimed"
+
+
+@dataclass
+class OneNodeWasFirst(Hands):
+    """Whose status is written while some node's guard does not hold."""
+
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
+        await super().carry_out(plan, decision)
+        return Done(status=True, nodes=False)
+
+
+async def test_what_the_status_says_is_told_though_a_node_was_changed_by_somebody_first() -> None:
+    """The next snapshot does not show it as news any more."""
+    loop = Loop(
+        Eyes(cluster(claimed=[])),  # type: ignore[arg-type]
+        OneNodeWasFirst(),  # type: ignore[arg-type]
+        Publisher(lambda said: told.append(said.reason), list),
+        changed=asyncio.Event(),
+        clock=lambda: NOW,
+    )
+    told: list[str] = []
+    with capture_logs() as lines:
+        await loop.turn()
+    assert "claiming" in [line["event"] for line in lines]
+    assert "Progressing" in told
+    assert "UpgradeOrdered" not in told, "an order is told when it is written"
 
 
 @dataclass
@@ -77,9 +115,9 @@ class Refused(Hands):
 
     holds: bool = False
 
-    async def carry_out(self, plan: Plan, decision: Decision) -> bool:
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
         await super().carry_out(plan, decision)
-        return self.holds
+        return Done(status=self.holds, nodes=self.holds)
 
 
 async def test_guards_lost_again_and_again_are_tried_less_and_less_often_and_told_once() -> None:

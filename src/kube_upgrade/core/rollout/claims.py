@@ -116,7 +116,7 @@ def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) 
     if hold := first_hold(fleet, node, group):
         # What could not be claimed now is not ordered: it would block others, and who may start is asked anew.
         return replace(_give_up(fleet, claim, node, hold.message), hold=hold)
-    return Tended(claim, action=_order(fleet, claim, node, group))
+    return Tended(claim, action=order(fleet, claim, node, group))
 
 
 def _fenced(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> Tended:
@@ -181,7 +181,8 @@ def start_before(fleet: Fleet, group: Group) -> datetime | None:
     return max(fleet.seen.now, fleet.closes - timedelta(seconds=typical.p90)) if typical else fleet.closes
 
 
-def _order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
+def order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
+    """What a claimed node is told."""
     return OrderNode(
         node=node.name,
         resource_version=node.resource_version,

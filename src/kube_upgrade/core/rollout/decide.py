@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kube_upgrade.core.rollout.claims import Tended, adopt, new_claim, stray_orders, tend
+from kube_upgrade.core.rollout.claims import Tended, adopt, new_claim, order, stray_orders, tend
 from kube_upgrade.core.rollout.durations import learn
 from kube_upgrade.core.rollout.fleet import Fleet, ordered, survey
 from kube_upgrade.core.rollout.gates import start_hold, unmanaged
@@ -10,7 +10,7 @@ from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.core.rollout.report import report
 from kube_upgrade.core.rollout.upkeep import strangers, upkeep
 from kube_upgrade.core.rollout.wake import wake_at
-from kube_upgrade.model.action import Action, Decision, PublishStatus
+from kube_upgrade.model.action import Action, Decision, OrderNode, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -27,12 +27,19 @@ def decide(seen: ClusterSnapshot) -> Decision:
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
     holds |= _out_of_reach(fleet)
     fleet.room = MAX_CLAIMS - len(claims)
-    claims += _start(fleet, holds)
-    status = report(fleet, tuple(claims), holds)
+    started = _start(fleet, holds)
+    status = report(fleet, (*claims, *started), holds)
     actions: list[Action] = [] if status == seen.plan.status else [PublishStatus(status=status)]
     if not seen.active_plan and not fleet.foreign_until:
+        actions += _first_orders(fleet, started)
         actions += _on_nodes(before, fleet, tended, holds)
     return Decision(actions=tuple(actions), status=status, holds=holds, hop=fleet.hop, wake_at=wake_at(fleet))
+
+
+def _first_orders(fleet: Fleet, started: list[Claim]) -> list[OrderNode]:
+    """Orders on claims that are written just before. A node that has its order already only needed the claim."""
+    pairs = [(fleet.nodes[claim.node], claim) for claim in started]
+    return [order(fleet, claim, node, fleet.members[node.name][0]) for node, claim in pairs if not ordered(node, claim)]
 
 
 def _on_nodes(before: Fleet, fleet: Fleet, tended: list[Tended], holds: dict[str, Hold]) -> list[Action]:

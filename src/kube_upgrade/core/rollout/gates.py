@@ -18,6 +18,7 @@ Gate = Callable[[Fleet, Node, Group], Hold | None]
 
 _NAMES_SHOWN = 3
 _ONCE: set[Gate] = set()  # filled by the decorator below
+CLAIMS_FULL = Hold(Reason.BUDGET, f"{MAX_CLAIMS} claims are open, the most one plan may have")
 FOREIGN = "another controller overwrites this plan's status: stop it, one of the two must go"
 
 
@@ -254,7 +255,7 @@ def budget_allows(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 
 def claims_have_room(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """A plan's status holds so many claims and no more: past that, nodes wait for the first to be released."""
-    return None if fleet.room > 0 else Hold(Reason.BUDGET, f"{MAX_CLAIMS} claims are open, the most one plan may have")
+    return None if fleet.room > 0 else CLAIMS_FULL
 
 
 GATES: tuple[Gate, ...] = (

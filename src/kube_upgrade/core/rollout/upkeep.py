@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from kube_upgrade.core.rollout.fleet import Fleet, order_open, under_way
-from kube_upgrade.core.rollout.gates import OS_UPDATE_GATES, first_hold
+from kube_upgrade.core.rollout.gates import CLAIMS_FULL, OS_UPDATE_GATES, first_hold
 from kube_upgrade.core.rollout.order import candidates
 from kube_upgrade.model.action import ConfigureNode, ForgetNode
 from kube_upgrade.model.moment import time_or_none
@@ -32,9 +32,15 @@ def upkeep(fleet: Fleet, holds: Mapping[str, Hold], busy: set[str]) -> list[Conf
     found = (
         _lacking(fleet, node, group, fleet.hop if node.name in fetching else None, quiet)
         for node, group in fleet.managed()
-        if node.name not in busy
+        if node.name not in busy and not (holds.get(node.name) == CLAIMS_FULL and _with_its_order(node, fetching))
     )
     return [action for action in found if action]
+
+
+def _with_its_order(node: Node, fetching: set[str]) -> bool:
+    """True for a node that only waits for room among the claims, and can do nothing before its order comes: that
+    brings the settings too, and spares thousands of nodes a patch each."""
+    return node.name not in fetching and not node.os_updates and not node.stage
 
 
 def next_in_turn(fleet: Fleet, holds: Mapping[str, Hold]) -> set[str]:

@@ -9,9 +9,10 @@ from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.core.rollout.upkeep import FETCHED_AHEAD
 from kube_upgrade.model.action import ForgetNode, WithdrawOrder
 from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Percent, Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim, Duration
+from kube_upgrade.model.status import MAX_CLAIMS, Claim, Duration
 from support.builders import (
     CONTROL,
     DAY,
@@ -120,6 +121,21 @@ def test_a_fetch_is_called_off_when_it_is_not_wanted_any_more() -> None:
 
 def test_a_node_that_fetches_already_costs_no_write() -> None:
     assert "w-1" not in configured(seen(*a_cluster(3, 0), a_node("w-1", stage=NEW)))
+
+
+def test_a_node_past_the_thousandth_claim_gets_its_settings_with_its_order() -> None:
+    """It can do nothing before that; a patch more for each of thousands of nodes would only slow the rollout."""
+    plan = a_plan(CONTROL, replace(WORKERS, max_unavailable=Percent(100), config=NodeConfig(stream="x/os")))
+    workers = [a_node(f"w-{i:04}") for i in range(MAX_CLAIMS + FETCHED_AHEAD + 1)]
+    ahead = [node.name for node in workers[MAX_CLAIMS:-1]]
+    first, told = control_planes_done(*workers, plan=plan), {node.name: node for node in workers}
+
+    assert [name for name in configured(first) if name in told] == ahead
+    assert all(each.config == {"stream": "x/os"} for each in configured(first).values())
+    assert orders(first)["w-0000"].config == {"stream": "x/os"}
+
+    allowed = replace(told["w-1010"], os_updates=TOMORROW)
+    assert configured(control_planes_done(*workers[:-1], allowed, plan=plan))["w-1010"].config == {"stream": "x/os"}
 
 
 # --- no plan ------------------------------------------------------------------------------------
