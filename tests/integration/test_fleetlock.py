@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kube_upgrade.fleetlock_client import Granted, Refused
+from kube_upgrade.fleetlock_client import FleetLock, Granted, Refused
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import NotFound
 from kube_upgrade.kube.wire.list import Page
@@ -366,6 +366,52 @@ async def test_at_its_deadline_a_drain_deletes_past_the_budget_where_the_group_w
         assert isinstance(await lock.pre_reboot(), Granted)
         assert await site.pods(one) == []
         await until(lambda: said(site, one, "PodsDeleted", "web-1"))
+
+
+async def test_a_pod_with_an_emptydir_is_kept_where_the_group_says_so_and_evicted_elsewhere(site: Site) -> None:
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("scratch-1", one, volumes=[{"name": "scratch", "emptyDir": {}}])
+    await site.pod("web-1", one)
+    async with site.server(hold=1.0, drain={"emptyDir": False}) as url, site.client(url, one) as lock:
+        answer = await refused_until(lock, "drain_blocked")
+        assert f"{site.namespace}/scratch-1 has an emptyDir volume" in answer.value
+        await until(lambda: has_pods(site, one, 1))
+        [left] = await site.pods(one)
+        assert left["metadata"]["name"] == "scratch-1"
+        assert "deletionTimestamp" not in left["metadata"]
+        await until(lambda: said(site, one, "DrainBlocked", "emptyDir"))
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await granted(lock), Granted)
+    assert await site.pods(one) == []
+
+
+async def test_a_pod_without_a_controller_is_kept_where_the_group_says_so_and_evicted_elsewhere(site: Site) -> None:
+    """The pod of a ReplicaSet goes in either case: its controller makes another."""
+    one, _ = await site.node("w1"), await site.node("w2")
+    await site.pod("bare-1", one)
+    await site.replica_set("owned", one)
+    await until(lambda: has_pods(site, one, 2))
+    async with site.server(hold=1.0, drain={"barePods": False}) as url, site.client(url, one) as lock:
+        answer = await refused_until(lock, "drain_blocked")
+        assert f"{site.namespace}/bare-1 has no controller" in answer.value
+        await until(lambda: has_pods(site, one, 1))
+        [left] = await site.pods(one)
+        assert left["metadata"]["name"] == "bare-1"
+        assert "deletionTimestamp" not in left["metadata"]
+        await until(lambda: said(site, one, "DrainBlocked", "no controller"))
+    async with site.server() as url, site.client(url, one) as lock:
+        assert isinstance(await granted(lock), Granted)
+    assert await site.pods(one) == []
+
+
+async def refused_until(lock: FleetLock, kind: str) -> Refused:
+    """Ask as a daemon does, until the refusal is of this kind."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            answer = await lock.pre_reboot()
+            assert isinstance(answer, Refused)
+            if answer.kind == kind:
+                return answer
 
 
 async def said(site: Site, node: str, reason: str, word: str) -> bool:

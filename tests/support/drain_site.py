@@ -73,6 +73,15 @@ class Site:
         ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
         await self.api.patch(paths.pod_status(self.namespace, name), {"status": ready}, msgspec.Raw)
 
+    async def replica_set(self, name: str, node: str) -> None:
+        """One pod with a controller on this node, where the scheduler puts it."""
+        labels = {"app": name}
+        pod = {"nodeSelector": {"name": node}, "containers": [{"name": "c", "image": "x"}]}
+        template = {"metadata": {"labels": labels}, "spec": pod}
+        spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+        body = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": spec}
+        await self.api.create(f"/apis/apps/v1/namespaces/{self.namespace}/replicasets", body, msgspec.Raw)
+
     async def pods(self, node: str) -> list[dict[str, Any]]:
         """The node's pods as they are."""
         page = await self.api.get(paths.pods(self.namespace), Page, {"fieldSelector": f"spec.nodeName={node}"})

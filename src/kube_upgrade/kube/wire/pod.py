@@ -14,10 +14,14 @@ class Container(msgspec.Struct, frozen=True):
     image: str = ""
 
 
+class EmptyDir(msgspec.Struct, frozen=True):
+    """That there is one is enough."""
+
+
 class Volume(msgspec.Struct, rename="camel", frozen=True):
     """Only whether it is an emptyDir is read."""
 
-    empty_dir: msgspec.Raw | None = None
+    empty_dir: EmptyDir | None = None
 
 
 class TolerationBody(msgspec.Struct, frozen=True):
