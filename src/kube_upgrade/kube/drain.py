@@ -40,6 +40,7 @@ from kube_upgrade.model.pod import Pod
 
 FIRST_RETRY, MOST_RETRY = 1.0, 5.0  # seconds between evictions of one pod; kubectl asks every 5 s
 LOOK_AGAIN = 10.0  # seconds after which a round is made without news from the watch
+LIST_SECONDS = 2.0  # in which a node's pods are listed in fair weather
 AT_ONCE = 10  # evictions in flight
 LOST_AFTER = 60.0  # seconds of one drain that a node was not Ready: nobody waits for it to take pods
 
@@ -128,7 +129,7 @@ async def drain(
     )
     watching = asyncio.create_task(pods.run())
     try:
-        await pods.synced.wait()
+        await run.until_known(pods)
         return await run.until_empty(pods)
     finally:
         await stop(watching)
@@ -156,6 +157,13 @@ class _Drain:
         default_factory=dict
     )  # uid of a node that is not Ready to the loop time first seen so
     looked: float = 0.0  # loop time
+
+    async def until_known(self, pods: Informer[PodObject, Pod]) -> None:
+        """Return when the copy is filled. The copy keeps its troubles to itself: a list of our own raises them."""
+        while not pods.synced.is_set():
+            await _event_within(pods.synced, LIST_SECONDS)
+            if not pods.synced.is_set():
+                await self._listed()
 
     async def until_empty(self, pods: Informer[PodObject, Pod]) -> DrainResult:
         while True:

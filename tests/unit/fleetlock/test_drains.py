@@ -16,9 +16,10 @@ from kube_upgrade.fleetlock.drainer import Drainer
 from kube_upgrade.fleetlock.settings import GroupSettings
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.clock import stop
-from kube_upgrade.kube.errors import NotFound, Unreachable
+from kube_upgrade.kube.errors import Forbidden, NotFound, Unreachable
 from kube_upgrade.kube.wire.node import DRAIN, write_drain
 from kube_upgrade.model.node import Node
+from support.async_memory_api import fair_weather
 from support.lock_world import SECONDS, LockWorld, Said, pre_reboot, steady_state
 from support.virtual_time import VirtualLoop, in_no_time
 
@@ -75,6 +76,27 @@ async def test_what_blocks_is_named_in_answer_event_and_metric_until_it_goes() -
         assert blocked() is None
         await steady_state(replica, "w1")
     assert reasons(world) == ["DrainBlocked", "LockGranted", "LockReleased"]
+
+
+def test_why_the_pods_cannot_be_looked_at_is_told_to_who_waits() -> None:
+    """A role that was forgotten: a client told "looking at its pods" for hours would help nobody."""
+
+    async def story() -> None:
+        world = await a_world()
+
+        def weather(verb: str, path: str) -> None:
+            if path == paths.PODS:
+                raise Forbidden(403, "Forbidden", 'pods is forbidden: User "fleetlock" cannot list resource "pods"')
+
+        world.api.weather = weather
+        async with world.server(hold_seconds=10.0) as replica:
+            answer = await pre_reboot(replica, "w1")
+            assert answer.kind is Kind.DRAINING
+            assert 'cannot list resource "pods"' in answer.value
+            world.api.weather = fair_weather
+            assert [(await pre_reboot(replica, "w1")).kind for _ in range(3)][-1] is Kind.SUCCESS
+
+    in_no_time(story)
 
 
 def test_a_node_that_is_not_ready_for_a_moment_is_no_reason_to_reboot_with_pods() -> None:
@@ -320,6 +342,22 @@ async def test_a_replica_that_dies_after_any_of_its_writes_leaves_work_that_anot
         assert (await steady_state(alive, "w1")).status == 200
         assert not world.see("w1").unschedulable
         assert (await pre_reboot(alive, "w2")).status == 200
+
+
+@pytest.mark.parametrize("writes", range(1, 9))
+async def test_a_replica_that_dies_while_it_gives_a_drain_up_loses_neither_slot_nor_node(writes: int) -> None:
+    """Lock, cordon, refused evictions, uncordon, release: after any of them another server still serves everybody."""
+    world = await a_world(web="web-pdb")
+    dying = world.another_api()
+    dying.weather = after_writes(writes)
+    async with world.server(groups=policy(Overdue.GIVE_UP), api=dying, hold_seconds=1.0) as first:
+        await in_vain(pre_reboot(first, "w1"))
+    async with world.server(groups=policy(Overdue.GIVE_UP), hold_seconds=SECONDS) as alive:
+        assert (await pre_reboot(alive, "w1")).kind is Kind.DRAIN_GAVE_UP
+        assert not world.see("w1").unschedulable
+        assert world.see("w1").drain is None
+        assert (await alive.store.read("workers")).holders == ()
+        assert (await pre_reboot(alive, "w2")).kind is Kind.SUCCESS
 
 
 def after_writes(writes: int) -> Callable[[str, str], None]:
