@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE, MOST_PAUSE = 0.5, 10.0  # seconds after trouble with the API server
 OUTCOMES = {Drained: "drained", Overran: "gave_up", Withdrawn: "withdrawn", MarkedByAnother: "node_busy"}
+for _outcome in OUTCOMES.values():
+    DRAINS.labels(_outcome)  # at 0 from the start: Prometheus takes a counter that begins at 1 for no increase
 
 _dice = SystemRandom()
 _log = logs.logger("fleetlock.drainer")
