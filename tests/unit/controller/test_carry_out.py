@@ -1,18 +1,29 @@
 """The controller's hands over an API in memory: guards that fail are no errors, and errors leave nothing dangling."""
 
 import asyncio
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from kube_upgrade.controller.act import Actor
+from kube_upgrade.controller.observe import to_static_pod
 from kube_upgrade.controller.overlay import Overlay
+from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import Unreachable
-from kube_upgrade.model.action import ConfigureNode
+from kube_upgrade.kube.wire.node import NodeObject, to_node
+from kube_upgrade.kube.wire.plan import to_plan
+from kube_upgrade.kube.wire.pod import PodObject
+from kube_upgrade.kube.wire.schema import PlanObject
+from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Plan
+from kube_upgrade.model.snapshot import ClusterSnapshot
 from support.async_memory_api import AsyncMemoryApi
+from support.builders import NOW
 from support.memory_api import MemoryApi
+from support.paused_leaders import PLAN, Cluster
 
 NODES = [f"w{n}" for n in range(100)]
 
@@ -50,6 +61,54 @@ async def test_a_node_that_has_changed_is_left_alone_and_the_others_are_written(
 
     assert not held
     assert written(api) == [name for name in NODES if name != "w2"]
+
+
+def a_first_decision() -> tuple[AsyncMemoryApi, Plan, Decision]:
+    """cp1 is claimed and ordered; w1 is told its settings."""
+    cluster = Cluster()
+    cluster.build(1, 1, 1)
+    plan = to_plan(msgspec.convert(cluster.memory.get(paths.plan(PLAN)), PlanObject))
+    found = cluster.memory.get(paths.NODES)["items"]
+    nodes = tuple(to_node(msgspec.convert(each, NodeObject)) for each in found)
+    pods = cluster.memory.get(paths.pods("kube-system"))["items"]
+    static = tuple(to_static_pod(msgspec.convert(each, PodObject)) for each in pods)
+    seen = ClusterSnapshot(now=NOW, plan=plan, nodes=nodes, static_pods=static, kubeadm_config=plan.version)
+    return AsyncMemoryApi(cluster.memory), plan, decide(seen)
+
+
+def patched(api: AsyncMemoryApi) -> list[str]:
+    return [path for verb, path in api.requests if verb == "patch"]
+
+
+async def test_a_claim_and_its_order_are_two_requests() -> None:
+    api, plan, decision = a_first_decision()
+
+    done = await an_actor(api).carry_out(plan, decision)
+
+    assert done.all
+    assert api.requests[0] == ("update", paths.plan_status(PLAN))
+    assert sorted(api.requests[1:]) == [("patch", paths.node("cp1")), ("patch", paths.node("w1"))]
+
+
+async def test_where_the_status_is_not_written_nothing_else_is_done() -> None:
+    api, plan, decision = a_first_decision()
+    api.memory.patch(paths.plan(PLAN), {"spec": {"paused": True}})
+
+    done = await an_actor(api).carry_out(plan, decision)
+
+    assert (done.status, done.nodes) == (False, False)
+    assert patched(api) == []
+
+
+async def test_an_order_on_a_claim_that_does_not_stand_any_more_is_not_written() -> None:
+    """Another leader gave it up after this one had read it; the Node is as it was (ADR 2)."""
+    api, plan, decision = a_first_decision()
+    orders = tuple(action for action in decision.actions if isinstance(action, OrderNode))
+
+    await an_actor(api).carry_out(plan, replace(decision, actions=orders))
+
+    assert len(orders) == 1
+    assert patched(api) == []
 
 
 async def test_after_an_error_no_write_is_still_under_way() -> None:

@@ -58,6 +58,13 @@ def test_a_node_is_claimed_before_it_is_ordered() -> None:
     )  # fmt: skip
 
 
+def test_a_node_that_has_its_order_already_is_claimed_and_not_ordered_again() -> None:
+    """Its daemon said completed, and it is not: a second order would lead it through kubeadm again."""
+    snapshot = control_planes_done(a_node("w-1", **said(NodeStatus.COMPLETED)))
+    assert started(snapshot) == ["w-1"]
+    assert orders(snapshot) == {}
+
+
 def test_a_standing_claim_is_ordered_with_the_nodes_resource_version() -> None:
     snapshot = control_planes_done(a_node("w-1", resource_version="77"), plan=CLAIMED)
     order = orders(snapshot)["w-1"]
