@@ -334,7 +334,7 @@ async def test_killed_in_every_phase_of_a_drain_the_next_server_finishes_it(site
             assert await site.pods(one) == []
             async with site.server() as dying, site.client(dying, one) as releasing:
                 release = asyncio.create_task(releasing.steady_state())
-                await asyncio.sleep(0.01)
+                await until(lambda: is_in_service(site, one))
             await release
             assert isinstance(await lock.steady_state(), Granted)
             assert not await cordoned()

@@ -74,6 +74,7 @@ async def race(store: str, folder: Path, config: dict[str, Any]) -> Result:
             winners = [client for client, answer in zip(turned, answers, strict=True) if isinstance(answer, Granted)]
             refusals = {answer.kind for answer in answers if isinstance(answer, Refused)}
             assert refusals <= {"all_slots_full", "unavailable"}, refusals  # the latter on a busy machine
+            assert winners or "unavailable" in refusals, refusals  # the slot was free, so somebody has it
             grants += bool(winners)
             over += max(0, len(winners) - 1)
             for winner in winners:

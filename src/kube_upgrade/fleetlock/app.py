@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kube_upgrade.core.fleetlock.protocol import BODY_LIMIT, HEADER, Answer, Kind, Operation, read_request, write_answer
+from kube_upgrade.core.fleetlock.protocol import Request as Asked
 from kube_upgrade.fleetlock.replica import Replica
 from kube_upgrade.fleetlock.settings import Settings
 from kube_upgrade.kube.clock import stop
@@ -88,13 +89,9 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(request)
-        except TimeoutError:
-            return _response(Answer(kind=Kind.BAD_REQUEST, value=f"the body took longer than {BODY_SECONDS:g} s"))
+            read = await _read(operation, request)
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
-        read = read_request(operation, request.headers.get(HEADER), body)
         if isinstance(read, Answer):
             return _response(read)
         if missing := replica.not_ready():
@@ -105,6 +102,18 @@ def _endpoint(
         return await _unless_gone(request, asyncio.create_task(replica.service.answer(read, source)), stopping)
 
     return endpoint
+
+
+async def _read(operation: Operation, request: Request) -> Asked | Answer:
+    """What is asked for, or the refusal that it deserves. Raises ClientDisconnect."""
+    if request.url.query:  # no FleetLock client sends one; somebody else was led here
+        return Answer(kind=Kind.BAD_REQUEST, value="the URL must have no query string")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _body(request)
+    except TimeoutError:
+        return Answer(kind=Kind.BAD_REQUEST, value=f"the body took longer than {BODY_SECONDS:g} s")
+    return read_request(operation, request.headers.get(HEADER), body)
 
 
 async def _unless_gone(request: Request, work: asyncio.Task[Answer], stopping: asyncio.Event) -> Response:
