@@ -123,6 +123,25 @@ async def test_a_commit_of_sqlite_is_on_the_disk_and_the_file_is_private(file: P
             assert other.execute("SELECT count(*) FROM fleetlock_records").fetchone() == (1,)
 
 
+async def test_sqlite_flushes_its_log_at_every_commit(file: Path) -> None:
+    """A grant that a power cut undoes is an over-grant. 2 is FULL; NORMAL would flush from time to time."""
+    worker = Worker(sqlite_url(file), TABLE, "CREATE TABLE fleetlock_records (name)")
+    with worker:
+        assert await worker.do("a", lambda db: db.exec_driver_sql("PRAGMA synchronous").scalar()) == 2
+
+
+@pytest.mark.parametrize(("setting", "used"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+async def test_postgres_flushes_its_log_at_every_commit_whatever_the_server_does(
+    setting: str, used: str, postgres: Server
+) -> None:
+    url = postgres_url(postgres.database(f"flush_{secrets.token_hex(4)}"))
+    with (first := Worker(url, TABLE, "CREATE TABLE fleetlock_records (name text)")):
+        alter = f"ALTER DATABASE {url.database} SET synchronous_commit = {setting}"
+        await first.do("a", lambda db: db.execute(text(alter)), writes=True)
+    with (worker := Worker(url, TABLE, "")):
+        assert await worker.do("a", lambda db: db.execute(text("SHOW synchronous_commit")).scalar()) == used
+
+
 async def test_a_row_that_somebody_wrote_over_is_no_free_slot(file: Path) -> None:
     async with running(SqlRecords(sqlite_url(file), ONE)) as records:
         store = LockStore(records, now)
