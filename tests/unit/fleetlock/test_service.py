@@ -107,6 +107,27 @@ async def test_a_copied_machine_id_does_not_release_the_slot_of_the_other_machin
         assert not world.see("w1").unschedulable
 
 
+@pytest.mark.parametrize(
+    ("own", "source", "known"),
+    [
+        ("10.0.0.2", "10.0.0.2", True),
+        ("10.0.0.2", "::ffff:10.0.0.2", True),  # as a socket that listens on :: shows it
+        ("10.0.0.2", "10.0.0.20", False),
+        ("fd00::2", "fd00:0:0::2", True),
+        ("fd00::2", "fd00::3", False),
+        ("w1.example", "10.0.0.2", False),
+        ("10.0.0.2", "", False),
+    ],
+)
+async def test_an_address_is_the_nodes_however_it_is_written(own: str, source: str, known: bool) -> None:
+    world = LockWorld()
+    await world.node("w1", address=own)
+    async with world.server() as replica:
+        cluster = replica.cluster
+        assert cluster is not None
+        assert cluster.has_address(world.see("w1"), source) == known
+
+
 async def test_nothing_is_granted_on_a_node_cache_that_is_too_old() -> None:
     """The watch is broken: a node that joined since would be granted without a drain, and without the exclusion."""
     world = LockWorld()
