@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -412,6 +413,38 @@ async def refused_until(lock: FleetLock, kind: str) -> Refused:
             assert isinstance(answer, Refused)
             if answer.kind == kind:
                 return answer
+
+
+async def test_two_drains_that_hold_each_other_up_go_on_when_one_is_given_up(site: Site) -> None:
+    """Each node has the last healthy pod of an app whose second pod fits on the other node only."""
+    one, two = await site.node("w1"), await site.node("w2")
+    for app, node in (("a", one), ("b", two)):
+        await site.pod(f"{app}-1", node, app)
+        await site.api.create(paths.pdbs(site.namespace), a_pdb(1, app), msgspec.Raw)
+        await until(partial(budget_counted, site, app))
+    deadline = {"deadlineMinutes": 0.1, "onDeadline": "giveUp"}
+    async with (
+        site.server(hold=SECONDS, slots=2, drain=deadline) as gives_up,
+        site.server(hold=SECONDS, slots=2) as waits,
+        site.client(gives_up, one) as first,
+        site.client(waits, two) as second,
+    ):
+        stepping_back, draining = asyncio.create_task(first.pre_reboot()), asyncio.create_task(second.pre_reboot())
+        for node, pod in ((one, "a-1"), (two, "b-1")):
+            await until(partial(said, site, node, "DrainBlocked", pod))
+        await site.pending("a-2", "a", nodeSelector={"name": two})
+        await site.pending("b-2", "b", nodeSelector={"name": one})
+        answer = await stepping_back
+        assert isinstance(answer, Refused)
+        assert answer.kind == "drain_gave_up"
+        assert answer.retry_after is not None
+        assert answer.retry_after >= 60
+        assert not draining.done()
+
+        await until(lambda: has_pods(site, one, 2))  # a-1 is still there, b-2 came
+        await site.runs("b-2")
+        assert isinstance(await draining, Granted)
+        assert await site.pods(two) == []
 
 
 async def said(site: Site, node: str, reason: str, word: str) -> bool:

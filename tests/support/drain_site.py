@@ -64,12 +64,20 @@ class Site:
         await self.api.patch(paths.node_status(name), {"status": status}, msgspec.Raw)
         return name
 
-    async def pod(self, name: str, node: str, **spec: object) -> None:
-        """A running, Ready pod of app `web` on this node; bare, since nothing shall come in its place."""
-        meta = {"name": name, "labels": {"app": "web"}}
-        body = {"containers": [{"name": "c", "image": "x"}], "nodeName": node, "terminationGracePeriodSeconds": 1}
+    async def pod(self, name: str, node: str, app: str = "web", **spec: object) -> None:
+        """A running, Ready pod on this node; bare, since nothing shall come in its place."""
+        await self.pending(name, app, **{"nodeName": node, **spec})
+        await self.runs(name)
+
+    async def pending(self, name: str, app: str, **spec: object) -> None:
+        """A pod that is to be scheduled, unless it names its node."""
+        meta = {"name": name, "labels": {"app": app}}
+        body = {"containers": [{"name": "c", "image": "x"}], "terminationGracePeriodSeconds": 1}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body | spec}
         await self.api.create(paths.pods(self.namespace), pod, msgspec.Raw)
+
+    async def runs(self, name: str) -> None:
+        """What a kubelet says when the pod's containers are up."""
         ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
         await self.api.patch(paths.pod_status(self.namespace, name), {"status": ready}, msgspec.Raw)
 
@@ -147,10 +155,10 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-def a_pdb(least: int) -> dict[str, object]:
-    """At least this many pods of app `web` stay."""
-    spec = {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}}
-    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec}
+def a_pdb(least: int, app: str = "web") -> dict[str, object]:
+    """At least this many pods of the app stay; the budget bears the app's name."""
+    spec = {"minAvailable": least, "selector": {"matchLabels": {"app": app}}}
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": app}, "spec": spec}
 
 
 async def is_terminating(site: Site, node: str) -> bool:
@@ -164,9 +172,9 @@ async def has_pods(site: Site, node: str, count: int) -> bool:
     return len(await site.pods(node)) == count
 
 
-async def budget_counted(site: Site) -> bool:
+async def budget_counted(site: Site, app: str = "web") -> bool:
     """True where the disruption controller has seen the healthy pod."""
-    found = await site.api.get(f"{paths.pdbs(site.namespace)}/web", dict[str, Any])
+    found = await site.api.get(f"{paths.pdbs(site.namespace)}/{app}", dict[str, Any])
     return bool(found.get("status", {}).get("currentHealthy") == 1)
 
 
