@@ -1,11 +1,12 @@
 """Every step of a node × everything that can go wrong at it, in the world of support.node_world.
 
-A cell is one node with one order; the fault strikes at the first call of its step (or at each, for "always"). What
-the node does then is told in words, and `wrong` says whether that is an end that it may come to.
+A cell is one node with one order, or one whose running tag was rebuilt (`os`); the fault strikes at the first call of
+its step (or at each, for "always"). What the node does then is told in words, and `wrong` says whether that is an end
+that it may come to. The tables are written by support.matrix_page.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -32,6 +33,7 @@ STEPS = (
     "resolve", "verify", "stage", "images", "lock", "etcd", "kubeadm", "reboot", "lock image", "clean up", "report",
     "release",
 )  # fmt: skip
+OS_STEPS = tuple(step for step in STEPS if step not in ("images", "etcd", "kubeadm", "report"))
 NOT_A_CASE = frozenset(
     (step, fault)
     for step in ("resolve", "verify", "images", "etcd", "report", "release")
@@ -71,16 +73,23 @@ _FULL: dict[str, Callable[[], Exception]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One step and one fault."""
+    """One step and one fault, of an order or (`os`) of an update without one."""
 
     step: str
     fault: str
+    os: bool = False
 
     def __str__(self) -> str:
-        return f"{self.step} × {self.fault}"
+        return f"{'OS ' if self.os else ''}{self.step} × {self.fault}"
 
 
-CELLS = tuple(Cell(step=s, fault=f) for s in STEPS for f in FAULTS if (s, f) not in NOT_A_CASE)
+CELLS = tuple(
+    Cell(step=s, fault=f, os=os)
+    for os, steps in ((False, STEPS), (True, OS_STEPS))
+    for s in steps
+    for f in FAULTS
+    if (s, f) not in NOT_A_CASE
+)
 
 
 @dataclass(kw_only=True)
@@ -199,81 +208,74 @@ class Meddler:
 def play(cell: Cell) -> World:
     """One node until it is done, or nothing changes any more."""
     faults = Faults(falls_back=cell.step == "clean up", no_reboot=10**6 if cell.step == "lock image" else 0)
-    world = World(control_plane=True, faults=faults, rules=RULES)
+    world = World(control_plane=True, faults=faults, rules=RULES, os_only=cell.os)
     world.meddler = Meddler(world=world, cell=cell)
     world.start()
-    world.order(role=KubeadmRole.APPLY)
+    if cell.os:
+        world.config = replace(world.config, check_interval=timedelta(minutes=10))
+        world.rebuild(2)
+    else:
+        world.order(role=KubeadmRole.APPLY)
     for _ in range(40):
-        if world.run(until=lambda: world.done and world.saved.lock is None, turns=40):
+        if world.run(until=lambda: _at_rest(cell, world), turns=40):
             break
+    world.run(until=lambda: _at_rest(cell, world) or ": " in world.node.report.message, turns=10)
     return world
 
 
-def outcome(world: World) -> str:
+def _at_rest(cell: Cell, world: World) -> bool:
+    return world.current if cell.os else world.done and world.saved.lock is None
+
+
+def outcome(cell: Cell, world: World) -> str:
     """The end in words: proven, or the reason, and where the lock is."""
-    if world.done and world.saved.lock is None:
+    if _at_rest(cell, world):
         return "proven"
-    reason = world.node.report.message.partition(":")[0]
-    lock = "kept" if world.holder else ("given back" if world.was_held else "never taken")
-    word = {NodeStatus.ERROR: "error", NodeStatus.COMPLETED: "proven, but waits"}.get(
-        world.node.report.status or NodeStatus.PENDING, "waits"
-    )
-    return f"{word}: {reason}; lock {lock}"
+    said = world.node.report
+    lock = "lock " + ("kept" if world.holder else "given back" if world.was_held else "never taken")
+    if cell.os and world.saved.bad_digests and not world.holder:
+        return f"stays: BadImage; {lock}"
+    return f"{_word(cell, world)}: {said.message.partition(':')[0]}; {lock}"
+
+
+def _word(cell: Cell, world: World) -> str:
+    said = world.node.report
+    if cell.os:
+        booted = world.disk.booted_tree.digest == world.images[world.disk.booted_tree.kubernetes]
+        return "proven, but waits" if booted else "failed" if said.phase == "failed" else "waits"
+    words = {NodeStatus.ERROR: "error", NodeStatus.COMPLETED: "proven, but waits"}
+    return words.get(said.status or NodeStatus.PENDING, "waits")
 
 
 def wrong(cell: Cell, world: World) -> str:
     """What is wrong with this end; empty where it is right. The rules on the way are asserted by the world itself."""
-    end, wanted = outcome(world), _wanted(cell)
+    end, wanted = outcome(cell, world), _wanted(cell)
     assert isinstance(world.meddler, Meddler)
     if not world.meddler.struck:
         return "the fault never struck"
     if wanted:
         return "" if end == wanted else f"ended with {end!r} instead of {wanted!r}"
-    return _unfounded(end, world)
+    return _unfounded(cell, end, world)
 
 
 def _wanted(cell: Cell) -> str:
     """The only right end; empty where a lasting fault may have a reason of its own."""
     if cell.step == "lock image":
-        return "error: NoReboot; lock kept"
+        return f"{'failed' if cell.os else 'error'}: NoReboot; lock kept"
     if cell.fault in LASTING:
         return ""
-    return "error: BadImage; lock given back" if cell.step == "clean up" else "proven"
+    if cell.step == "clean up":
+        return "stays: BadImage; lock given back" if cell.os else "error: BadImage; lock given back"
+    return "proven"
 
 
-def _unfounded(end: str, world: World) -> str:
+def _unfounded(cell: Cell, end: str, world: World) -> str:
     """A lasting fault must be seen, have a reason, and keep exactly the lock of a node that was touched."""
     said = world.node.report
     if end == "proven":
         return "a lasting fault was not seen"
-    if said.status is NodeStatus.ERROR and bool(world.holder) != bool(world.touched):
+    given_up = said.status is NodeStatus.ERROR or (cell.os and cell.step != "lock")  # for pods it waits with the lock
+    if given_up and bool(world.holder) != bool(world.touched):
         return f"the lock is {'kept' if world.holder else 'gone'}, and the node was {world.touched or 'not touched'}"
     reasoned = ": " in said.message and "TooManyTries" not in said.message
     return "" if reasoned else f"no reason: {said.message!r}"
-
-
-INTRODUCTION = """\
-# What becomes of a node when something goes wrong
-
-One control-plane node with an order, in memory, with the daemon's own rules, effects and loop; the fault strikes at the
-step's first call, in the last three columns at each. `tests/properties/test_failure_matrix.py` runs every cell and
-compares this table with what it saw (`--update-golden` writes it).
-`tests/integration/test_failure_cells.py` samples such cells with real processes, kill -9 and power cuts (all of them in
-`make campaign`).
-*proven*: at the target, reported, lock given back. —: no such case, since nobody can doubt an answer that says yes.
-`lock image`: the staged image whose reboot never comes is locked again. `clean up`: one that did not boot goes.
-
-"""
-
-
-def table(ends: dict[Cell, str]) -> str:
-    """As it stands in docs/reference/failure-matrix.md."""
-    lines = [
-        *INTRODUCTION.splitlines(),
-        f"| step | {' | '.join(FAULTS)} |",
-        f"|---|{'---|' * len(FAULTS)}",
-    ]
-    for step in STEPS:
-        row = (ends.get(Cell(step=step, fault=fault), "—") for fault in FAULTS)
-        lines.append(f"| {step} | {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+
+import yaml
 
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
@@ -14,7 +17,7 @@ from kube_upgrade.kube.errors import NotFound, ServerError, Unreachable
 from kube_upgrade.kube.wire import node as keys
 from kube_upgrade.kube.wire.node import NodeObject
 from kube_upgrade.lab.control_plane import ControlPlane
-from kube_upgrade.lab.disk import Addresses, Credentials, install
+from kube_upgrade.lab.disk import CONFIG, Addresses, Credentials, install
 from kube_upgrade.lab.machine import Machine
 from kube_upgrade.lab.node import LabNode
 from kube_upgrade.lab.processes import free_port
@@ -31,6 +34,7 @@ class LockServer:
     """One slot; each request is answered as `refusals` says, then granted. Remembers who asked for what."""
 
     refusals: list[bytes] = field(default_factory=list)
+    slow: float = 0.0  # seconds before each answer
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -45,6 +49,7 @@ class LockServer:
         assert set(body["client_params"]) == {"id", "group"}
         operation = head.split(b" ")[1].decode().rpartition("/")[2]
         self.asked.append(operation)
+        await asyncio.sleep(self.slow)
         refusal = self.refusals.pop(0) if self.refusals and operation == "pre-reboot" else b""
         answer = refusal or b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         writer.write(answer)
@@ -72,8 +77,9 @@ async def a_node(
     control_plane: bool = False,
     driver: str = "rpm-ostree",
     program: tuple[str, ...] | None = None,
+    settings: Mapping[str, object] = MappingProxyType({}),
 ) -> AsyncIterator[LabNode]:
-    """A node on v1.36.3 with kubelet, supervisor and daemon, named after its folder."""
+    """A node on v1.36.3 with kubelet, supervisor and daemon, named after its folder; `settings` go to config.yaml."""
     name = folder.name
     image = f"ostree-unverified-registry:{stream}:{OLD}"
     machine = Machine.create(
@@ -89,6 +95,8 @@ async def a_node(
     etcd, port, probes = plane.etcd_url if control_plane else "", free_port(), free_port()
     addresses = Addresses(api_server=plane.url, etcd=etcd, kubelet_port=port, probe_port=probes)
     install(machine, credentials, addresses, PACE)
+    config = machine.root / CONFIG
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **settings}))
     node = LabNode(
         name=name, machine=machine, health_port=addresses.kubelet_port, pace=PACE, with_daemon=True, lab=run, say=print
     )

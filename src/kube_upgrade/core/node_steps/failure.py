@@ -15,24 +15,32 @@ RELEASE_CEILING = timedelta(minutes=1)
 def attempt(case: Case, name: str, step: Step) -> Step:
     """The step, a wait until its next try is due, or the end of trying.
 
-    What nobody ordered and nobody waits for (an OS update, a prefetch) is tried for ever, with pauses.
+    What nobody ordered and nobody waits for (an OS update, a prefetch) is tried for ever, with pauses; after as many
+    tries as an order gets its pauses are spent in service.
     """
     tried = case.facts.tries.get(name)
     if tried is None:
         return step
-    if tried.count >= case.seen.rules.attempts and (case.ordered or case.committed):
+    waits = backing_off(case.seen, name, tried)
+    if tried.count < case.seen.rules.attempts:
+        return waits or step
+    if case.ordered or case.committed:
         return _worn_out(case, name, tried)
-    return backing_off(case.seen, name, tried) or step
+    in_service = returned(case, waits.message) if waits and case.locked else None
+    return in_service or waits or step
 
 
 def spent(case: Case) -> Step | None:
-    """What comes after the lock was tried as often as may be: the node is not taken out of service for it again."""
-    if case.locked or not case.ordered:
+    """What comes after the lock was tried as often as may be: the node is not taken out of service for it again.
+
+    For what nobody ordered it is, once in each pause.
+    """
+    if case.locked:
         return None
     for name in ("etcd", "kubeadm", "kubeadm-effect", "reboot"):
         tried = case.facts.tries.get(name)
         if tried is not None and tried.count >= case.seen.rules.attempts:
-            return _worn_out(case, name, tried)
+            return _worn_out(case, name, tried) if case.ordered else backing_off(case.seen, name, tried)
     return None
 
 

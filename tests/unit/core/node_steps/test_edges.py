@@ -157,9 +157,25 @@ class TestSpent:
         once = {name: Try(count=4, last=NOW, reason="Preflight")}
         assert isinstance(decide(staged(facts=facts(tries=once))), TakeLock)
 
-    def test_an_os_update_tries_for_ever(self) -> None:
-        tired = {"reboot": Try(count=50, last=NOW, reason="ShutdownInhibited")}
-        assert isinstance(decide(seen(NEWER, RUNNING_OLD, node=IDLE, facts=os_facts(tries=tired))), TakeLock)
+    def test_an_os_update_tries_for_ever_and_spends_its_pauses_in_service(self) -> None:
+        """An inhibitor that is never given up must not keep a slot and a cordoned node for ever."""
+        tired = {"reboot": Try(count=5, last=NOW, reason="ShutdownInhibited")}
+        often = replace(CONFIG, check_interval=timedelta(days=9))
+        view = seen(NEWER, RUNNING_OLD, node=IDLE, config=often, facts=os_facts(tries=tired, lock=GRANTED))
+        assert isinstance(decide(view), ReleaseLock)
+        released = replace(view, facts=os_facts(tries=tired))
+        assert said(released) == "ShutdownInhibited"
+        assert isinstance(decide(replace(released, now=NOW + HOUR)), TakeLock)
+        fresh = replace(GRANTED, confirmed=NOW + HOUR)
+        again = replace(released, now=NOW + HOUR, facts=os_facts(tries=tired, lock=fresh))
+        assert isinstance(decide(again), Reboot)
+
+    def test_before_that_an_os_update_pauses_with_its_lock(self) -> None:
+        """The next try is minutes away, and a drain costs more than that."""
+        once = {"reboot": Try(count=4, last=NOW, reason="ShutdownInhibited")}
+        assert (
+            said(seen(NEWER, RUNNING_OLD, node=IDLE, facts=os_facts(tries=once, lock=GRANTED))) == "ShutdownInhibited"
+        )
 
 
 class TestKubeadmWithoutEffect:
