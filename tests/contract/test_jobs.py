@@ -78,6 +78,13 @@ async def test_a_missing_program_is_named(jobs: Jobs) -> None:
         await jobs.run("kubeadm", "1", ["/no/such/program"], 20)
 
 
+@pytest.mark.parametrize("argv", [["/usr/bin/k\0"], ["/bin/true", "a\0b"]])
+async def test_words_that_no_program_can_be_given_are_no_start(jobs: Jobs, argv: list[str]) -> None:
+    """A path from an annotation may hold anything."""
+    with pytest.raises(NotStarted, match="null byte"):
+        await jobs.run("kubeadm", "1", argv, 20)
+
+
 async def test_it_ends_with_its_time(jobs: Jobs, machine: Machine) -> None:
     program = script(machine, "sleep 60")
     with pytest.raises(TimedOut):
@@ -214,6 +221,94 @@ async def test_a_unit_that_runs_counts_as_started_whatever_systemd_run_says(
     runner.hangs = hangs
     jobs = SystemdJobs(machine.root, runner, run=RUN, control=CONTROL)
     assert (await jobs.run("kubeadm", "1", [script(machine, text)], 20)).code == 3
+
+
+class Queueing(SubprocessRunner):
+    """systemd-run gives up while its start job waits in the queue of a busy init; `go_on` lets the queue move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued: list[Sequence[str]] = []
+
+    async def run(self, argv: Sequence[str], timeout: float) -> Completed:
+        if not argv[0].endswith(RUN):
+            return await super().run(argv, timeout)
+        self.queued.append(argv)
+        raise TimedOut("systemd-run did not end within 30 s")
+
+    async def go_on(self) -> None:
+        for argv in self.queued:
+            await super().run(argv, 20)
+        self.queued = []
+
+
+async def test_a_unit_that_starts_after_it_was_given_up_runs_nothing(machine: Machine) -> None:
+    """Else kubeadm would run on a node whose lock was given back meanwhile."""
+    runner, ran = Queueing(), machine.root / "run/ran"
+    jobs = SystemdJobs(machine.root, runner, run=RUN, control=CONTROL)
+    program = script(machine, f'echo "$1" >> {ran}')
+    with pytest.raises(NotStarted, match="30 s"):
+        await jobs.run("kubeadm", "1", [program, "late"], 20)
+    await runner.go_on()
+    await _until(lambda: not machine.unit_running("kube-upgraded-kubeadm.service"))
+    assert not ran.exists()
+
+    again = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    assert (await again.run("kubeadm", "2", [program, "anew"], 20)).code == 0
+    assert ran.read_text() == "anew\n"
+
+
+async def test_one_that_was_queued_before_a_restart_does_not_run_beside_the_next(machine: Machine) -> None:
+    """The daemon died while its unit was queued; the next one starts its own, and then the queue moves."""
+    runner, ran = Queueing(), machine.root / "run/ran"
+    program = script(machine, f'echo "$1" >> {ran}')
+    queued = SystemdJobs(machine.root, runner, run=RUN, control=CONTROL)
+    with pytest.raises(NotStarted):
+        await queued.run("kubeadm", "1", [program, "first"], 20)
+    (machine.root / FOLDER.lstrip("/") / "kubeadm" / runner.queued[0][-3]).touch()  # as if nobody had given it up
+    after = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    await after.run("kubeadm", "2", [program, "second"], 20)
+    await runner.go_on()
+    await _until(lambda: not machine.unit_running("kube-upgraded-kubeadm.service"))
+    assert ran.read_text() == "second\n"
+
+
+async def test_a_plain_job_that_runs_is_found_by_a_daemon_with_systemd(machine: Machine) -> None:
+    """A daemon in a container gives way to a host service while its kubeadm runs."""
+    plain, begun, go = PlainJobs(machine.root), machine.root / "run/begun", machine.root / "run/go"
+    program = script(machine, f"touch {begun}; while [ ! -e {go} ]; do sleep 0.05; done; exit 5")
+    task = asyncio.create_task(plain.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    units = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    with pytest.raises(StillRunning):
+        await units.run("kubeadm", "2", [program], 60)
+    waiting = asyncio.create_task(units.join("kubeadm", 60))
+    go.touch()
+    assert (await waiting).code == 5
+
+
+async def test_a_plain_job_beyond_its_time_is_ended_by_a_daemon_with_systemd(machine: Machine) -> None:
+    program = script(machine, "sleep 60")
+    task = asyncio.create_task(PlainJobs(machine.root).run("kubeadm", "1", [program], 60))
+    record = machine.root / FOLDER.lstrip("/") / "kubeadm/job.json"
+    await _until(record.exists)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    units = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    with pytest.raises(TimedOut):
+        await units.join("kubeadm", 0.5)
+    job = await units.find("kubeadm")
+    assert job is not None
+    assert not job.running
+
+
+async def test_the_end_of_a_unit_is_taken_down_without_systemd(machine: Machine) -> None:
+    units = SystemdJobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
+    await units.run("kubeadm", "1", [script(machine, "exit 5")], 60)
+    assert (await PlainJobs(machine.root).join("kubeadm", 60)).code == 5
 
 
 async def test_a_unit_that_systemd_does_not_know_was_not_started(machine: Machine) -> None:

@@ -3,11 +3,13 @@
 Each job has a folder /var/lib/kube-upgraded/jobs/NAME with job.json (what runs, under which key, as which child), its
 output and, at the end, its exit code, written by the shell that runs it. Whoever comes back finds a job by its folder
 and waits for it. A shell that is there can run only after job.json says so: nobody starts what nobody can find.
+A unit that starts late, after it was given up, finds its permit gone and runs nothing.
 """
 
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -36,6 +38,8 @@ LOOK = 0.1  # seconds between two looks for the end
 ASK_EVERY = 50  # looks: a unit that died without an exit code is found this much later
 _RUN = '"$@" >"$0/out" 2>"$0/err" </dev/null; echo $? >"$0/new" && mv "$0/new" "$0/code"'
 _GATED = f"read -r go || exit 125; {_RUN}"
+_PERMITTED = f'rm "$0/$1" || exit 125; shift; {_RUN}'
+_UNIT = ".service"
 _NO_PROGRAM = (126, 127)  # the shell's exit codes for what it cannot run
 
 
@@ -83,12 +87,14 @@ class _FolderJobs(ABC):
         before = await self.find(name)
         if before and before.running:
             raise StillRunning(f"{argv[0]} is running already")
-        if not os.access(argv[0], os.X_OK):
-            raise NotStarted(f"{argv[0]} cannot be started: no such program")
         try:
+            if not os.access(argv[0], os.X_OK):
+                raise NotStarted(f"{argv[0]} cannot be started: no such program")
             await self._start(name, self._emptied(name), key, argv)
         except OSError as error:
             raise NotStarted(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+        except ValueError as error:  # a null byte in a word
+            raise NotStarted(f"{argv[0]!r} cannot be started: {error}") from error
         return await self.join(name, timeout)
 
     async def join(self, name: str, timeout: float) -> Completed:
@@ -208,7 +214,9 @@ class PlainJobs(_FolderJobs):
         _signal_group(group, signal.SIGKILL)
 
     async def _gone(self, child: str) -> None:
-        _reap(_pid_of(child))
+        """Nothing is left to wait for where it is no process of ours."""
+        if pid := _pid_of(child):
+            _reap(pid)
 
     def _boot(self) -> str:
         try:
@@ -224,27 +232,40 @@ class SystemdJobs(_FolderJobs):
         self, root: Path, runner: CommandRunner, *, run: str, control: str, env: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(root, env)
+        self._plain = PlainJobs(root, env)  # what a daemon without systemd left running
         self._runner = runner
         self._run_program = str(on_host(root, run))
         self._control = str(on_host(root, control))
 
     async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
-        unit = f"kube-upgraded-{name}.service"
+        """systemd-run's word is not the last: whoever takes the permit first decides whether the unit runs anything."""
+        unit, permit = f"kube-upgraded-{name}{_UNIT}", folder / f"permit-{secrets.token_hex(4)}"
+        permit.touch()
         self._write(folder, key, argv, unit)
         variables = (f"--setenv={key}={value}" for key, value in self._env.items())
         options = (f"--unit={unit}", "--collect", "--quiet", "--service-type=exec", f"--description={argv[0]}")
-        call = (self._run_program, *options, *variables, "/bin/sh", "-c", _RUN, str(folder), *argv)
+        shell = ("/bin/sh", "-c", _PERMITTED, str(folder), permit.name)
+        call = (self._run_program, *options, *variables, *shell, *argv)
         try:
             done = await self._runner.run(call, 30.0)
             wrong = f"{done.err.strip()} (exit code {done.code})" if done.code != 0 else ""
-        except TimedOut as error:
+        except RunError as error:
             wrong = str(error)
-        # Its word is not the last: the unit may run although the answer was lost on the way.
-        if wrong and not (folder / "code").exists() and not await self._alive(unit) and not (folder / "code").exists():
+        if wrong and await self._given_up(unit, permit):
             raise NotStarted(f"systemd-run {unit}: {wrong}")
+
+    async def _given_up(self, unit: str, permit: Path) -> bool:
+        """True where it runs nothing, now or later. A unit that was started has a moment to take its permit."""
+        for _ in range(int(GRACE / LOOK)):
+            if _taken(permit) or not await self._alive(unit):
+                break
+            await asyncio.sleep(LOOK)
+        return _withdrawn(permit)
 
     async def _alive(self, child: str) -> bool:
         """Where systemd does not say, it counts as alive: better to wait than to run twice."""
+        if not child.endswith(_UNIT):
+            return await self._plain._alive(child)
         try:
             done = await self._runner.run((self._control, "show", "--property=ActiveState", "--value", child), 30.0)
         except RunError:
@@ -252,6 +273,8 @@ class SystemdJobs(_FolderJobs):
         return done.code != 0 or done.out.strip() not in ("inactive", "failed")
 
     async def _age(self, child: str) -> float:
+        if not child.endswith(_UNIT):
+            return await self._plain._age(child)
         wanted = ("show", "--property=ActiveEnterTimestampMonotonic", "--value", child)
         try:
             since = (await self._runner.run((self._control, *wanted), 30.0)).out.strip()
@@ -261,7 +284,10 @@ class SystemdJobs(_FolderJobs):
         return max(0.0, time.monotonic() - int(since) / 1e6) if known else 0.0
 
     async def _end(self, child: str) -> None:
+        if not child.endswith(_UNIT):
+            return await self._plain._end(child)
         await self._runner.run((self._control, "stop", child), 120.0)
+        return None
 
     async def _gone(self, child: str) -> None:
         for _ in range(int(GRACE / LOOK)):
@@ -276,6 +302,19 @@ def choose_jobs(root: Path, runner: CommandRunner, *, run: str, control: str) ->
     if booted and all(on_host(root, program).is_file() for program in (run, control)):
         return SystemdJobs(root, runner, run=run, control=control)
     return PlainJobs(root)
+
+
+def _taken(permit: Path) -> bool:
+    return not permit.exists()
+
+
+def _withdrawn(permit: Path) -> bool:
+    """True where the permit was still there: the unit will find none, whenever it starts."""
+    try:
+        permit.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _code(folder: Path) -> int | None:
@@ -294,7 +333,7 @@ def _gated(argv: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, BinaryIO
     actions = ((os.POSIX_SPAWN_DUP2, read, 0), nothing, (os.POSIX_SPAWN_DUP2, 1, 2))
     try:
         pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
-    except OSError:
+    except BaseException:
         os.close(write)
         raise
     finally:
@@ -312,7 +351,9 @@ def _tail(path: Path) -> str:
 
 
 def _pid_of(child: str) -> int:
-    return int(child.partition(" ")[0])
+    """0 where it is no process, but a unit of systemd."""
+    pid = child.partition(" ")[0]
+    return int(pid) if pid.isdecimal() else 0
 
 
 def _start_of(pid: int) -> str:
