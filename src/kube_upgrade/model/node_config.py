@@ -97,19 +97,28 @@ def read_value(field: Field, raw: object) -> str | bool | timedelta:
         if raw in ("true", "false"):
             return raw == "true"
         raise BadValue(f"{field.camel}: {raw!r} is neither true nor false")
+    text = _read_text(field, raw)
+    return _read_duration(field, text) if field.kind is timedelta else text
+
+
+def _read_text(field: Field, raw: object) -> str:
     if not isinstance(raw, str):
         raise BadValue(f"{field.camel}: {raw!r} is not text")
-    if field.kind is timedelta:
-        try:
-            duration = parse_duration(raw)
-        except BadValue as bad:
-            raise BadValue(f"{field.camel}: {bad}") from None
-        if duration <= timedelta(0):
-            raise BadValue(f"{field.camel}: {raw!r} must be longer than 0s")
-        return duration
+    if not raw.isprintable():
+        raise BadValue(f"{field.camel}: {raw!r} holds what cannot be printed")
     if field.name == "log_level" and raw not in LOG_LEVELS:
         raise BadValue(f"{field.camel}: {raw!r} is none of {', '.join(LOG_LEVELS)}")
     return raw
+
+
+def _read_duration(field: Field, text: str) -> timedelta:
+    try:
+        duration = parse_duration(text)
+    except BadValue as bad:
+        raise BadValue(f"{field.camel}: {bad}") from None
+    if duration <= timedelta(0):
+        raise BadValue(f"{field.camel}: {text!r} must be longer than 0s")
+    return duration
 
 
 def parse_duration(text: str) -> timedelta:

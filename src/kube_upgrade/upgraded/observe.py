@@ -1,8 +1,9 @@
 """One look at everything: files, programs, API server and localhost become a frozen HostSnapshot."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,7 @@ class Observer:
     trouble: str = ""
     _level: str = ""
     _warned: str = ""
+    _refused: str = ""
     _versions: dict[tuple[str, int], Kubeadm] = field(default_factory=dict)
     _os: tuple[float, OsStatus] | None = None
 
@@ -124,17 +126,28 @@ class Observer:
         return status, ""
 
     def _merged(self, node: Node | None) -> NodeConfig:
-        """Annotations over config.yaml over defaults; where they do not parse the last good ones stay."""
+        """Annotations over config.yaml over defaults. Where one is bad the last good ones stay, all of them.
+
+        A daemon that was just started has none: there the good fields count. The default of another one, a stream
+        above all, may be what nobody wants here.
+        """
+        notes = node.config if node else {}
         try:
-            said = read_config(node.config) if node else NodeConfig()
+            said = read_config(notes)
         except BadValue as error:
-            if self.config is None:
-                _log.error("annotations of the node's config are ignored", reason=str(error))
-                return self.settings.node.with_defaults()
-            return self.config
+            self._refuse(str(error))
+            if self.config is not None:
+                return self.config
+            return good_fields(notes).over(self.settings.node).with_defaults()
+        self._refused = ""
         self.config = said.over(self.settings.node).with_defaults()
         self._heed(self.config)
         return self.config
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self._refused:
+            self._refused = reason
+            _log.error("the plan's settings are refused, the last good ones stay", reason=reason)
 
     def _heed(self, config: NodeConfig) -> None:
         """The log level follows the plan at once; whose kubeconfig this daemon uses is the host's business alone."""
@@ -198,6 +211,15 @@ def rules_now(settings: Settings) -> HostRules:
     rules = settings.rules
     policy = rules.verification and with_contents(rules.verification, settings.root)
     return replace(rules, verification=policy)
+
+
+def good_fields(notes: Mapping[str, str]) -> NodeConfig:
+    """What can be read of a node's config, each field by itself."""
+    config = NodeConfig()
+    for key, text in notes.items():
+        with contextlib.suppress(BadValue):
+            config = read_config({key: text}).over(config)
+    return config
 
 
 def other_kubeconfig(config: NodeConfig, settings: Settings) -> str:

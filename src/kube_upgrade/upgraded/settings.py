@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -146,6 +147,8 @@ def _text(said: Mapping[str, Any], key: str, default: str) -> str:
     value = said.get(key, default)
     if not isinstance(value, str):
         raise BadValue(f"{key}: {value!r} is not text")
+    if not value.isprintable():
+        raise BadValue(f"{key}: {value!r} holds what cannot be printed")
     return value
 
 
@@ -158,9 +161,17 @@ def _path(said: Mapping[str, Any], key: str, default: str) -> str:
 
 def _url(said: Mapping[str, Any], key: str, default: str) -> str:
     value = _text(said, key, default)
-    if value and not value.startswith(("http://", "https://")):
+    if value and not _is_url(value):
         raise BadValue(f"{key}: {value!r} is neither empty nor a URL like {default}")
     return value.rstrip("/")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # an unclosed bracket, a port that is no number
+        return False
 
 
 def _address(said: Mapping[str, Any], key: str) -> str:
@@ -193,7 +204,7 @@ def _verification(said: Mapping[str, Any]) -> Verification | None:
     if not isinstance(value, Mapping) or set(value) - {"keys", "identity"}:
         raise BadValue(f"verification: {value!r} is not a mapping of keys and identity")
     keys = _texts(value, "keys")
-    if not keys or not all(key.startswith("/") for key in keys):
+    if not keys or not all(key.startswith("/") and key.isprintable() for key in keys):
         raise BadValue(f"verification.keys: {list(keys)!r} is not a list of absolute paths of cosign public keys")
     return Verification(keys=keys, identity=_text(value, "identity", ""))
 

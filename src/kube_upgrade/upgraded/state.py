@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kube_upgrade.model.host import Facts, GoalKind, KubeadmRun, LockFact, RebootFact, Try
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.version import KubeVersion
 from kube_upgrade.telemetry import logs
@@ -197,9 +198,9 @@ def _maybe(raw: Any, read: Callable[[Any], T]) -> T | None:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
+    moment = time_or_none(text)
+    if moment is None:
+        raise ValueError(f"{text!r} is no moment with a time zone")
     return moment
 
 

@@ -19,7 +19,7 @@ from kube_upgrade.model.node_config import (
 )
 
 DURATIONS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3650))
-TEXTS = st.text(max_size=8)
+TEXTS = st.text(max_size=8).filter(str.isprintable)
 POSITIVE = DURATIONS.filter(bool)
 CONFIGS = st.builds(
     NodeConfig,
@@ -99,6 +99,7 @@ def test_every_setting_is_read_by_its_three_names(field: Field) -> None:
         ({"logLevel": "trace"}, "logLevel: 'trace' is none of debug, info, warn, error"),
         ({"allowUnsignedOstreeImages": "yes"}, "allowUnsignedOstreeImages: 'yes' is neither true nor false"),
         ({"stream": 7}, "stream: 7 is not text"),
+        ({"kubeadmPath": "/usr/bin/k\0"}, "kubeadmPath: '/usr/bin/k\\x00' holds what cannot be printed"),
     ],
 )
 def test_a_bad_value_is_refused_with_field_value_and_what_would_be_right(raw: dict[str, object], words: str) -> None:
