@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
-from support.examples import EXAMPLES, MALFORMED_REQUESTS, RESULTS, STORE_STORIES  # noqa: E402 - the tests' own numbers
+from support.examples import CELLS, EXAMPLES, MALFORMED_REQUESTS, RESULTS, STORE_STORIES  # noqa: E402 - the tests' own numbers
 
 ROLLOUTS = (
     "tests/properties/test_rollout.py",
@@ -99,7 +99,7 @@ def _write(seed: int, results: list[tuple[tuple[str, ...], int, float]], over_gr
     if any(tests == LOCKS for tests, _, _ in results):
         stories, requests = STORE_STORIES["full"], MALFORMED_REQUESTS["full"]
         lines += ["", f"Stories of each store against the model: {stories}; malformed requests: {requests:,}."]
-    lines += _over_grants(over_grants)
+    lines += _over_grants(over_grants) + _failure_cells(over_grants.with_name(CELLS))
     folder = ROOT / "docs/campaigns"
     folder.mkdir(exist_ok=True)
     (folder / f"{now:%Y-%m-%d}{f'-{only}' if only else ''}.md").write_text("\n".join(lines) + "\n")
@@ -118,6 +118,23 @@ def _over_grants(file: Path) -> list[str]:
         "| store | rounds | grants | over-grants | seconds |",
         "|---|---|---|---|---|",
         *counts,
+    ]
+
+
+def _failure_cells(file: Path) -> list[str]:
+    """The table of the cells with real processes, where they were played."""
+    if not file.exists():
+        return []
+    rows = json.loads(file.read_text())
+    seen = [f"| {row['cell']} | {row['end']} | {row['struck']} | {row['seconds']:.0f} |" for row in rows]
+    return [
+        "",
+        f"Cells of the failure matrix with real processes: {len(rows)}. *Struck at*: what the node said that it was at"
+        " when the fault came; empty where the fault lay in wait.",
+        "",
+        "| cell | end | struck at | seconds |",
+        "|---|---|---|---|",
+        *seen,
     ]
 
 

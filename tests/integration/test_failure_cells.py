@@ -19,6 +19,7 @@ from kube_upgrade.lab.binaries import Binaries
 from kube_upgrade.lab.control_plane import ControlPlane
 from kube_upgrade.lab.objects import kubeadm_objects
 from kube_upgrade.lab.runs import Run
+from support.examples import CELLS as ENDS
 from support.examples import FAILURE_CELLS, RESULTS, many, profile
 from support.real_cells import CELLS, EVER_FAILED, Cell, Who
 from support.real_node import NEW, OLD
@@ -101,4 +102,4 @@ def write_down(played: Iterable[Played]) -> None:
             {"cell": str(seen.cell), "end": seen.end, "struck": seen.struck, "seconds": round(seen.seconds, 1)}
             for seen in played
         ]
-        Path(path).with_name("failure-cells.json").write_text(json.dumps(rows))
+        Path(path).with_name(ENDS).write_text(json.dumps(rows))

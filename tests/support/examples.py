@@ -7,6 +7,7 @@ STORE_STORIES = {"full": 300}  # of each store, against the model
 OVER_GRANT_ROUNDS = {"default": 100, "sampled": 500, "full": 10_000}  # of three replicas, on each store
 FAILURE_CELLS = {"default": 5, "sampled": 20}  # played with real processes; a full campaign plays all
 MALFORMED_REQUESTS = {"full": 100_000}
+CELLS = "failure-cells.json"  # beside the file that RESULTS names: how each cell of the failure matrix ended
 RESULTS = "KUBE_UPGRADE_RESULTS"  # the environment names the file that counts of such tests are added to
 
 
