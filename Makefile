@@ -53,9 +53,10 @@ binary: setup ## Build dist/upgraded.tar.gz, the node daemon for hosts without P
 generate: setup ## Write the CRD and its reference page from the code
 	$(BIN)/python -m kube_upgrade.kube.wire.generate
 
-transcript: setup binaries ## Run the lab and put its story into README.md and docs/transcript.txt; a blocked drain too
+transcript: setup binaries ## Run the lab and put its story into README.md and docs/; a blocked drain, a node that falls back
 	$(BIN)/python tools/transcript.py
 	$(BIN)/python tools/drain_transcript.py
+	$(BIN)/python tools/fall_back_transcript.py
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	tools/lock.sh
