@@ -237,9 +237,9 @@ def test_the_step_needs_no_memory(world: World, turns: int) -> None:
             return
         world.turn()
     before = decide(drive(world.look(world.state.facts)))
-    streak = world.streak
+    streak, well = world.streak, world.well
     world.start()
-    world.streak = streak
+    world.streak, world.well = streak, well
 
     assert decide(drive(world.look(world.state.facts))) == before
 

@@ -17,7 +17,7 @@ from kube_upgrade.host.etcd import EtcdError, EtcdProblem
 from kube_upgrade.host.registry_errors import RegistryError, RegistryProblem
 from kube_upgrade.host.trust import TrustError, TrustProblem
 from kube_upgrade.kube.errors import Unreachable
-from kube_upgrade.model.host import HostRules, Verification
+from kube_upgrade.model.host import Facts, HostRules, LockFact, Verification
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import KubeadmRole, NodeStatus
 from kube_upgrade.model.os import OsProblem
@@ -210,6 +210,7 @@ def play(cell: Cell) -> World:
     faults = Faults(falls_back=cell.step == "clean up", no_reboot=10**6 if cell.step == "lock image" else 0)
     world = World(control_plane=True, faults=faults, rules=RULES, os_only=cell.os)
     world.meddler = Meddler(world=world, cell=cell)
+    world.saved = Facts(lock=LockFact(asked=world.now, touched=True))  # as any daemon that finds no state.json
     world.start()
     if cell.os:
         world.config = replace(world.config, check_interval=timedelta(minutes=10))

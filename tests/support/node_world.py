@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
-from kube_upgrade.core.node_steps.verify import look
+from kube_upgrade.core.node_steps.verify import look, look_at_health
 from kube_upgrade.fleetlock_client import Granted, Refused
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.registry_errors import RegistryError, RegistryProblem
@@ -134,6 +134,7 @@ class World:
     def start(self) -> None:
         """A new process: nothing but the disk is left."""
         self.streak: Streak | None = None
+        self.well: Streak | None = None
         self.state = MemoryState(self)
         ports = Ports(
             os=cast("OsDriver", Through(self, MemoryOs(self))),
@@ -354,8 +355,8 @@ class World:
             kubelet_server_local=True,
             health=Health(kubelet=True, api_server=up if self.control_plane else None),
         )
-        self.streak = look(self.streak, seen)
-        return replace(seen, streak=self.streak)
+        self.streak, self.well = look(self.streak, seen), look_at_health(self.well, seen)
+        return replace(seen, streak=self.streak, well=self.well)
 
     def mirror_pods(self) -> tuple[Pod, ...]:
         """The control plane's static pods."""

@@ -42,7 +42,7 @@ KEY = "/etc/cosign.pub"
 ETCD_KEY = "etc/kubernetes/pki/etcd/healthcheck-client.key"
 MENDED_AFTER = 3.0  # seconds
 AWAY = 10.0  # seconds without an API server
-PATIENCE = 150.0  # seconds to the end, on a busy machine
+PATIENCE = 120.0  # seconds to the end, on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,14 +170,15 @@ class Scene:
 
     async def end(self) -> str:
         """The end in words, once it is the one that may be; else what it is when patience ends."""
-        deadline, end = time.monotonic() + PATIENCE, ""
+        deadline, end, message = time.monotonic() + PATIENCE, "", ""
         while time.monotonic() < deadline:
             with suppress(KubeError):  # the API server may be away
-                end = self._end(await self.api.get(paths.node(self.node.name), NodeObject))
+                node = await self.api.get(paths.node(self.node.name), NodeObject)
+                end, message = self._end(node), node.metadata.annotations.get(keys.MESSAGE, "")
                 if end == self.cell.end:
                     return end
             await asyncio.sleep(0.1)  # other processes tell us nothing
-        return end
+        return f"{end} ({message})"
 
     def _end(self, node: NodeObject) -> str:
         notes, machine = node.metadata.annotations, self.node.machine.read()
@@ -228,6 +229,8 @@ def _fault(cell: Cell) -> tuple[str, Fault] | None:
     command = COMMANDS.get((cell.who, cell.step), COMMANDS.get(cell.step, ""))
     recorded = cell.fault.partition(" ")[2]
     return {
+        f"once {recorded}": ("kubeadm", Fault(mode=recorded)),
+        f"always {recorded}": ("kubeadm", Fault(mode=recorded, times=None)),
         "fails": (command, Fault(fail="it broke")),
         "always fails": (command, Fault(fail="it broke", times=None)),
         "slow": (command, Fault(hang=4.0)),
@@ -237,8 +240,6 @@ def _fault(cell: Cell) -> tuple[str, Fault] | None:
         "always without effect": (command, Fault(mode="no-effect", times=None)),
         "never comes": ("finalize", Fault(mode="no-reboot", times=None)),
         "falls back": ("boot", Fault(mode="previous", times=None)),
-        f"once {recorded}": ("kubeadm", Fault(mode=recorded)),
-        f"always {recorded}": ("kubeadm", Fault(mode=recorded, times=None)),
     }.get(cell.fault)
 
 

@@ -252,7 +252,8 @@ class HostSnapshot:
     kubelet_server: str = ""  # kubelet.conf's server
     kubelet_server_local: bool | None = None  # it is this node's own API server
     health: Health = field(default_factory=Health)
-    streak: Streak | None = None
+    streak: Streak | None = None  # of all that is asked for of the goal
+    well: Streak | None = None  # of the node's health alone, whatever image runs
 
     @property
     def booted(self) -> Deployment | None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.goal import choose
-from kube_upgrade.core.node_steps.verify import look
+from kube_upgrade.core.node_steps.verify import look, look_at_health
 from kube_upgrade.host import identity
 from kube_upgrade.host.drivers import KubeadmDriver, KubeadmError, OsDriver, OsError
 from kube_upgrade.host.etcd import Etcd
@@ -49,6 +49,7 @@ class Observer:
     node: Node | None = None
     config: NodeConfig | None = None
     streak: Streak | None = None
+    well: Streak | None = None
     trouble: str = ""
     _level: str = ""
     _warned: str = ""
@@ -68,8 +69,8 @@ class Observer:
         case = choose(seen)
         if case is not None and seen.os is not None:
             seen = await self._closer(seen, case)
-        self.streak = look(self.streak, seen)
-        return replace(seen, streak=self.streak)
+        self.streak, self.well = look(self.streak, seen), look_at_health(self.well, seen)
+        return replace(seen, streak=self.streak, well=self.well)
 
     def acted(self) -> None:
         """Something was changed: nothing that is remembered of the host counts any more."""

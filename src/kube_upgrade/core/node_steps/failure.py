@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from kube_upgrade.core.node_steps.case import Case
 from kube_upgrade.core.node_steps.pace import CEILING, pause_after
 from kube_upgrade.core.node_steps.release import give_back, relock
+from kube_upgrade.core.node_steps.verify import well
 from kube_upgrade.model.host import HostSnapshot, Try
 from kube_upgrade.model.step import Failed, Step, Wait
 
@@ -66,7 +67,8 @@ def give_up(case: Case, reason: str, message: str, until: datetime | None = None
         return catch
     if not case.committed and (release := returned(case, message)):
         return release
-    return Failed(reason=reason, message=message + _kept(case), until=until)
+    soon = case.now + case.seen.rules.poll if case.touched and not case.committed else None
+    return Failed(reason=reason, message=message + _kept(case), until=until or soon)
 
 
 def _kept(case: Case) -> str:
@@ -79,11 +81,17 @@ def _kept(case: Case) -> str:
 def returned(case: Case, message: str) -> Step | None:
     """The way back of a lock that is or may be held, for a goal that is not reached. None where there is none.
 
-    A lock under which something was begun stays: whoever wants it back makes the node well first.
+    A lock under which something was begun, or may have been, goes back with a node that is well; as long as it is not,
+    and where kubeadm has run here of which nothing is known, it stays.
     """
-    if case.touched:
+    if case.touched and (_unknown_run(case) or not well(case)):
         return None
     return resting(case.seen, give_back(case.seen, case.facts, message=message))
+
+
+def _unknown_run(case: Case) -> bool:
+    job, run = case.seen.kubeadm_job, case.facts.kubeadm
+    return job is not None and (run is None or run.key != job.key)
 
 
 def resting(seen: HostSnapshot, step: Step | None) -> Step | None:

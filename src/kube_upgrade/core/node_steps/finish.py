@@ -30,7 +30,8 @@ def withdrawn(case: Case) -> Step | None:
     why, message = Why.NODE_HOLD, "this node carries the hold annotation"
     if late:
         why, message = Why.WITHDRAWN, "too late to begin: startBefore has passed"
-    return relock(case.seen, case.facts) or returned(case, message) or Wait(reason=why, message=message)
+    soon = case.now + case.seen.rules.poll if case.touched else None
+    return relock(case.seen, case.facts) or returned(case, message) or Wait(reason=why, message=message, until=soon)
 
 
 def lock_without_use(case: Case) -> Step | None:
@@ -39,7 +40,14 @@ def lock_without_use(case: Case) -> Step | None:
     the node may have been half-way when its state was lost.
     """
     lock = case.facts.lock
-    if lock is None or case.committed or case.wanted_booted or case.wanted_staged or (case.ordered and not lock.url):
+    if (
+        lock is None
+        or case.touched
+        or case.committed
+        or case.wanted_booted
+        or case.wanted_staged
+        or (case.ordered and not lock.url)
+    ):
         return None
     return returned(case, "nothing is staged for it")
 

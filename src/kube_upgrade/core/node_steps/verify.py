@@ -17,12 +17,16 @@ def lacking(case: Case) -> tuple[str, ...]:
 
     A bad image, and one that nobody wants, ask only for health.
     """
-    return (*_from_the_node(case), *_from_localhost(case), *(_static_pods(case) if case.seen.control_plane else ()))
+    return _lacking(case, only_health=case.bad or case.goal.kind is GoalKind.HEALTH)
 
 
-def _from_the_node(case: Case) -> tuple[str, ...]:
+def _lacking(case: Case, *, only_health: bool) -> tuple[str, ...]:
+    pods = _static_pods(case, only_health=only_health) if case.seen.control_plane else ()
+    return (*_from_the_node(case, only_health=only_health), *_from_localhost(case), *pods)
+
+
+def _from_the_node(case: Case, *, only_health: bool) -> tuple[str, ...]:
     node, seen, version = case.node, case.seen, case.goal.version
-    only_health = case.bad or case.goal.kind is GoalKind.HEALTH
     old_boot = case.facts.reboot is not None and case.facts.reboot.boot_id == seen.boot_id and not only_health
     old_kubelet = case.ordered and not only_health and node.kubelet != version
     wrong = {
@@ -45,11 +49,11 @@ def _from_localhost(case: Case) -> tuple[str, ...]:
     return tuple(words for words, is_wrong in wrong.items() if is_wrong)
 
 
-def _static_pods(case: Case) -> tuple[str, ...]:
+def _static_pods(case: Case, *, only_health: bool) -> tuple[str, ...]:
     """Every static pod of the control plane is Ready, and at the version where one was ordered."""
     if case.seen.pods is None:
         return ("this node's pods are not known",)
-    version = case.goal.version if case.ordered and not case.bad else None
+    version = case.goal.version if case.ordered and not only_health else None
     mine = {pod.labels.get("component", ""): pod for pod in case.seen.pods if pod.mirror}
     return tuple(
         f"{name} is not ready" + (f" at {version}" if version else "")
@@ -65,8 +69,16 @@ def _version(pod: Pod) -> KubeVersion | None:
 def look(before: Streak | None, seen: HostSnapshot) -> Streak | None:
     """How long the evidence has been good, this look included; None where it is not, or nothing is to be proven."""
     case = choose(seen)
-    if case is None or lacking(case):
-        return None
+    return None if case is None or lacking(case) else _longer(before, seen)
+
+
+def look_at_health(before: Streak | None, seen: HostSnapshot) -> Streak | None:
+    """The same of the node's health alone, whatever image runs."""
+    case = choose(seen)
+    return None if case is None or _lacking(case, only_health=True) else _longer(before, seen)
+
+
+def _longer(before: Streak | None, seen: HostSnapshot) -> Streak:
     if before is None or not timedelta(0) <= seen.now - before.last <= GAP:
         return Streak(since=seen.now, last=seen.now)
     return Streak(since=before.since, last=seen.now)
@@ -76,6 +88,13 @@ def settled(case: Case) -> bool:
     """True where all evidence is good now and has been for the settle time."""
     streak = case.seen.streak
     return streak is not None and not lacking(case) and case.now - streak.since >= settle_time(case)
+
+
+def well(case: Case) -> bool:
+    """True where the node is well as it is, and has been for the settle time."""
+    streak = case.seen.well
+    lasting = streak is not None and case.now - streak.since >= settle_time(case)
+    return lasting and not _lacking(case, only_health=True)
 
 
 def settle_time(case: Case) -> timedelta:

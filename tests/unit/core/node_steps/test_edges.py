@@ -12,6 +12,7 @@ from kube_upgrade.model.host import (
     Health,
     HostRules,
     HostSnapshot,
+    Job,
     Kubeadm,
     KubeadmRun,
     LockFact,
@@ -115,6 +116,37 @@ class TestTouchedLock:
         step = decide(held(node=a_node(order=APPLY), facts=facts(lock=TOUCHED)))
         assert isinstance(step, Failed)
         assert "lock and cordon are kept" in step.message
+
+    def test_it_goes_back_where_the_node_is_well_as_it_is(self) -> None:
+        """A daemon's first order finds no state file: nobody knows that nothing was begun before."""
+        view = held(node=a_node(order=APPLY), facts=facts(lock=TOUCHED), well=WELL)
+        assert isinstance(decide(view), ReleaseLock)
+        ill = decide(replace(view, health=Health(kubelet=False)))
+        assert isinstance(ill, Failed)
+        assert ill.until is not None, "it is looked at again, since it may get well"
+        since = Streak(since=NOW - SECOND, last=NOW + SECOND)
+        assert isinstance(decide(replace(view, well=since)), Failed)
+
+    def test_a_run_of_kubeadm_that_nobody_knows_of_keeps_it(self) -> None:
+        job = Job(key="of lost facts", running=False, code=0)
+        view = held(node=a_node(order=APPLY), facts=facts(lock=TOUCHED), well=WELL, kubeadm_job=job)
+        assert isinstance(decide(view), Failed)
+        known = replace(RAN, version=OLD)
+        ours = replace(view, facts=facts(lock=TOUCHED, kubeadm=known), kubeadm_job=replace(job, key=known.key))
+        assert isinstance(decide(ours), ReleaseLock)
+
+    def test_a_withdrawn_order_gives_it_back_then(self) -> None:
+        late = a_node(order=Order(version=NEW, kubeadm=KubeadmRole.NODE, start_before=NOW))
+        view = held(node=late, facts=facts(lock=TOUCHED), well=WELL)
+        assert isinstance(decide(view), ReleaseLock)
+        ill = decide(replace(view, well=None))
+        assert isinstance(ill, Wait)
+        assert ill.until is not None
+        assert isinstance(decide(held(node=late, facts=facts(lock=TOUCHED), well=WELL, boot_id="boot-2")), Wait)
+
+    def test_it_is_not_given_back_while_the_image_is_only_on_its_way(self) -> None:
+        """Another order's half-done node stays out of service until this one is done, or given up."""
+        assert isinstance(decide(seen(facts=facts(lock=TOUCHED), well=WELL)), StageImage)
 
     def test_without_an_order_it_goes_back_when_the_node_is_well(self) -> None:
         lost = replace(CHECKED, lock=TOUCHED)
