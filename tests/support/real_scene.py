@@ -89,8 +89,10 @@ class Scene:
             self.locks.slow = 3.0
         elif cell.fault == "registry away":
             self.registry.broken = 503
-        elif cell.fault.startswith("certificate ") and cell.fault != ROTATED:
+        elif cell.fault == "certificate missing":
             (machine.root / ETCD_KEY).rename(machine.root / f"{ETCD_KEY}.away")
+        elif cell.fault == "cannot be written":
+            (machine.root / "var/lib/kube-upgraded/etcd").write_text("not a folder")
         elif fault := _fault(cell):
             machine.set_fault(*fault)
 
