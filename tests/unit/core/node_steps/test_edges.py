@@ -95,6 +95,41 @@ class TestRebootUnderWay:
         assert decide(staged(facts=known)) == Reboot(digest=NEW_DIGEST, allow_unlocked=False)
 
 
+class TestUnlocked:
+    """What is staged and unlocked goes into the next reboot, whoever asks for that."""
+
+    MOVED = replace(UNLOCKED, digest="sha256:moved", checksum="moved")
+
+    def test_what_is_not_ours_is_let_be_while_we_reboot(self) -> None:
+        rebooting = replace(facts(reboot=THIS_BOOT), os_checked=NOW)
+        assert isinstance(decide(seen(self.MOVED, RUNNING_OLD, node=IDLE, facts=rebooting)), Idle)
+        earlier = replace(rebooting, reboot=EARLIER_BOOT)
+        assert decide(seen(self.MOVED, RUNNING_OLD, node=IDLE, facts=earlier)) == LockStaged()
+
+    def test_what_is_not_ours_is_let_be_while_somebody_changes_it(self) -> None:
+        busy = OsStatus(deployments=(self.MOVED, RUNNING_OLD), transaction="upgrade")
+        assert isinstance(decide(seen(node=IDLE, facts=CHECKED, os=busy)), Idle)
+        assert decide(seen(node=IDLE, facts=CHECKED, os=replace(busy, transaction=""))) == LockStaged()
+
+    def test_it_is_tried_as_often_as_may_be(self) -> None:
+        often = Try(count=5, last=NOW, reason="CommandFailed", message="no ostree")
+        known = replace(facts(tries={"lock-staged": often}), os_checked=NOW)
+        assert isinstance(decide(seen(UNLOCKED, RUNNING_OLD, node=IDLE, facts=known)), Idle)
+        once = replace(known, tries={"lock-staged": replace(often, count=4)})
+        assert decide(seen(UNLOCKED, RUNNING_OLD, node=IDLE, facts=once)) == LockStaged()
+
+    @pytest.mark.parametrize("lock", [None, GRANTED])
+    def test_a_withdrawn_orders_image_is_locked_before_anything_is_given_back(self, lock: LockFact | None) -> None:
+        late = a_node(order=Order(version=NEW, kubeadm=KubeadmRole.NODE, start_before=NOW))
+        assert decide(seen(UNLOCKED, RUNNING_OLD, node=late, facts=facts(lock=lock))) == LockStaged()
+
+
+class TestConfirmation:
+    def test_the_server_that_granted_is_asked_whatever_the_config_says_by_now(self) -> None:
+        elsewhere = replace(CONFIG, fleetlock_url="http://other", fleetlock_group="h")
+        assert decide(held(config=elsewhere, now=NOW + HOUR)) == TakeLock(url="http://lock", group="g")
+
+
 class TestLockWithoutUse:
     def test_a_lock_over_the_running_image_is_of_use(self) -> None:
         there = seen(RUNNING_NEW, node=a_node(kubelet=NEW), facts=facts(lock=GRANTED), streak=WELL)
@@ -255,6 +290,17 @@ class TestEtcdAfterAFailure:
     def test_a_living_one_lets_kubeadm_run_again(self) -> None:
         assert isinstance(decide(self.view(health=Health(etcd=True))), RunKubeadm)
         assert isinstance(decide(self.view(health=Health())), RunKubeadm)
+
+    def test_only_a_failure_of_this_version_that_was_seen_counts(self) -> None:
+        """Of an older one etcd has recovered, or its owner knows; one whose end nobody saw is run again: the remedy."""
+        older = facts(lock=GRANTED, images_for=NEW, etcd_for=NEW, kubeadm=replace(self.FAILED, version=OLD))
+        assert isinstance(decide(self.view(facts=older)), RunKubeadm)
+        unseen = facts(lock=GRANTED, images_for=NEW, kubeadm=replace(self.FAILED, ended=None, code=None))
+        assert isinstance(decide(self.view(facts=unseen)), RunKubeadm)
+
+    def test_a_workers_etcd_is_nobodys(self) -> None:
+        failed = facts(lock=GRANTED, kubeadm=replace(RAN, code=1))
+        assert isinstance(decide(held(facts=failed, health=self.DEAD)), RunKubeadm)
 
     def test_before_a_failure_its_health_is_verifys_business(self) -> None:
         assert isinstance(decide(self.view(facts=facts(lock=GRANTED, images_for=NEW, etcd_for=NEW))), RunKubeadm)
