@@ -334,6 +334,22 @@ async def test_bootc_switches_to_another_repository_and_locks_at_once(tmp_path: 
         assert staged.deployment.image.prefix.startswith("ostree-unverified" if unsigned else "ostree-image-signed")
 
 
+@pytest.mark.parametrize("kind", [rpm_ostree, bootc])
+async def test_a_full_boot_is_said_before_anything_is_fetched(tmp_path: Path, kind: Callable[[Path], OsDriver]) -> None:
+    with Registry() as registry:
+        image, digest = f"{registry.host}/fcos-k8s", registry.publish("fcos-k8s", NEXT_TAG)
+        reference = f"ostree-unverified-registry:{image}:{SAME_TAG}"
+        name = "bootc" if kind is bootc else "rpm-ostree"
+        machine = Machine.create(
+            tmp_path / "m", "n", image=reference, version=SAME_TAG, digest="sha256:0", driver=name
+        )  # fmt: skip
+        (machine.root / "boot").symlink_to("/proc")  # where nothing is ever free
+        with pytest.raises(OsError, match="/boot has 0 MiB free") as refused:
+            await kind(machine.root).stage(f"{image}:{NEXT_TAG}", digest, unsigned=True)
+        assert refused.value.kind is OsProblem.NO_SPACE
+        assert registry.requests == []
+
+
 async def test_a_missing_program_is_an_answer_too(tmp_path: Path) -> None:
     with pytest.raises(OsError) as refused:
         await rpm_ostree(tmp_path).status()

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from kube_upgrade.core.node_steps.decide import decide
+from kube_upgrade.core.node_steps.goal import next_check
 from kube_upgrade.model.host import (
     Facts,
     GoalKind,
@@ -408,6 +409,13 @@ class TestOsUpdate:
         assert said(view) == "ImagePull"
         hourly = replace(CONFIG, check_interval=timedelta(days=1))
         assert isinstance(decide(replace(view, config=hourly, now=NOW + 3 * HOUR)), StageImage)
+
+    def test_each_node_looks_at_a_moment_of_its_own(self) -> None:
+        """A thousand nodes that were switched on together must not ask the registry together."""
+        views = [seen(node=IDLE, facts=CHECKED, machine_id=f"{number:032x}") for number in range(1, 40)]
+        moments = {next_check(view) - NOW for view in views}
+        assert len(moments) == len(views)
+        assert all(0.8 * 3 * HOUR <= moment <= 1.2 * 3 * HOUR for moment in moments)
 
     def test_a_bad_image_is_no_news(self) -> None:
         bad = os_facts(bad_digests={"sha256:newer": "the host fell back"})
