@@ -210,7 +210,8 @@ def play(cell: Cell) -> World:
     faults = Faults(falls_back=cell.step == "clean up", no_reboot=10**6 if cell.step == "lock image" else 0)
     world = World(control_plane=True, faults=faults, rules=RULES, os_only=cell.os)
     world.meddler = Meddler(world=world, cell=cell)
-    world.saved = Facts(lock=LockFact(asked=world.now, touched=True))  # as any daemon that finds no state.json
+    if not cell.os:  # as a daemon whose first order is there before it could make sure that it holds no lock
+        world.saved = Facts(lock=LockFact(asked=world.now, touched=True))
     world.start()
     if cell.os:
         world.config = replace(world.config, check_interval=timedelta(minutes=10))
