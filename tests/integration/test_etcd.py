@@ -77,6 +77,20 @@ async def test_missing_certificates_are_named(control_plane: ControlPlane, root:
     assert caught.value.kind is EtcdProblem.NO_CREDENTIALS
 
 
+async def test_what_a_killed_daemon_left_half_written_goes(control_plane: ControlPlane, root: Path) -> None:
+    """Each is as large as etcd: a daemon that is killed again and again must not fill the disk."""
+    folder = root / FOLDER.lstrip("/")
+    folder.mkdir(parents=True)
+    for name in ("snapshot-20260101T000000.part", "snapshot-20260102T000000.part"):
+        (folder / name).write_bytes(b"half")
+    with pytest.raises(EtcdError):
+        await Etcd("https://127.0.0.1:1", root).snapshot(NOW)
+    assert list(folder.iterdir()) == []
+    (folder / "snapshot-20260101T000000.part").write_bytes(b"half")
+    await Etcd(control_plane.etcd_url, root).snapshot(NOW)
+    assert [path.suffix for path in folder.iterdir()] == [".db"]
+
+
 async def test_nothing_half_written_is_left(root: Path) -> None:
     with pytest.raises(EtcdError) as caught:
         await Etcd("https://127.0.0.1:1", root).snapshot(NOW)

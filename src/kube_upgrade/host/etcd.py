@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVar
 import httpx2
 import msgspec
 
-from kube_upgrade.host.paths import on_host
+from kube_upgrade.host.paths import on_host, sync_folder
 
 PKI = "/etc/kubernetes/pki/etcd"
 MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
@@ -149,10 +149,11 @@ class Etcd:
         part = path.with_suffix(".part")
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _drop(folder.glob("snapshot-*.part"))  # of a daemon that was killed: there is one at a time
             size = await self._fetch(part)
             part.replace(path)
-            for old in sorted(folder.glob("snapshot-*.db"))[:-KEPT]:
-                old.unlink()
+            await asyncio.to_thread(sync_folder, folder)
+            _drop(sorted(folder.glob("snapshot-*.db"))[:-KEPT])
         except OSError as error:
             raise EtcdError(EtcdProblem.NO_SPACE, f"{part}: {error.strerror or error}") from error
         finally:
@@ -199,6 +200,11 @@ class Etcd:
         except (OSError, ssl.SSLError) as error:
             raise EtcdError(EtcdProblem.NO_CREDENTIALS, f"{PKI}: {error.strerror or error}") from error
         return context
+
+
+def _drop(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
 
 
 def too_old(version: str) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kube_upgrade.host.paths import sync_folder
 from kube_upgrade.model.host import Facts, GoalKind, KubeadmRun, LockFact, RebootFact, Try
 from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import KubeadmRole
@@ -72,11 +73,7 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def write_facts(facts: Facts) -> dict[str, Any]:
