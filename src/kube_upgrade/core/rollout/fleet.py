@@ -46,7 +46,11 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class Fleet:
-    """One snapshot, looked at once. Only `tallies`, `room` and `busy_control_planes` change while `decide` goes on."""
+    """One snapshot, looked at once.
+
+    While `decide` goes on, only `tallies`, `room` and `busy_control_planes` change, and the answers that are kept once
+    somebody asked: `waiting`, `answers`, `held` and `chains`.
+    """
 
     seen: ClusterSnapshot
     path: Path
