@@ -6,7 +6,7 @@ import pytest
 
 from kube_upgrade.kube import paths
 from support.live import Controller, Site, running, virtual
-from support.paused_leaders import PLAN
+from support.paused_leaders import PLAN, plan_spec
 
 NODES = paths.NODES + "/"
 LABEL = "node-role.kubernetes.io/control-plane"
@@ -112,6 +112,25 @@ async def test_a_node_that_leaves_every_group_loses_an_order_that_was_not_begun(
     assert "kubernetesVersion" not in site.notes("w1")
     assert sorted(site.upgrades()) == ["cp1", "w2", "w3", "w4"]
     assert site.breaches() == []
+
+
+@virtual
+async def test_an_order_that_was_not_begun_goes_with_its_plan_though_a_younger_plan_stands() -> None:
+    """The younger one selects only control planes: its turn comes when the older one is deleted."""
+    site = Site.built(workers=2)
+    site.silent = {"w1", "w2"}
+    one = Controller.over(site.memory)
+    async with one.leading(), running(site.daemons()):
+        await site.until(lambda: site.status("w1") == "pending")
+        only = {"control-plane": {"selector": {"matchExpressions": [{"key": LABEL, "operator": "Exists"}]}}}
+        site.memory.create(paths.PLANS, {"metadata": {"name": "younger"}, "spec": {**plan_spec(1), "groups": only}})
+        await asyncio.sleep(5)
+        assert "kubernetesVersion" in site.notes("w1")
+        site.memory.delete(paths.plan(PLAN))
+        await site.until(lambda: "kubernetesVersion" not in site.notes("w1"), within=5)
+        site.silent = set()
+        await asyncio.sleep(60)
+    assert site.upgrades() == ["cp1"]
 
 
 @pytest.mark.parametrize("budget", [50, 10])

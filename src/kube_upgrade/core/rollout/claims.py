@@ -61,12 +61,19 @@ def adopt(fleet: Fleet) -> list[Claim]:
 
 
 def stray_orders(fleet: Fleet) -> list[WithdrawOrder]:
-    """Orders that nobody claimed and that have not reached kubeadm, such as upstream's for a whole group at once."""
+    """Orders that nobody claimed and that have not reached kubeadm, such as upstream's for a whole group at once.
+
+    On a node that no group selects only an order of ours: its plan was deleted while this one waited.
+    """
     return [
         _withdraw(fleet, node, "no claim stands for this order")
-        for node in fleet.selected()
-        if node.name not in fleet.claims and waiting_order(node)
+        for name, node in fleet.nodes.items()
+        if name not in fleet.claims and waiting_order(node) and (fleet.members[name] or _ours(node))
     ]
+
+
+def _ours(node: Node) -> bool:
+    return node.order is not None and node.order.kubeadm is not None
 
 
 def new_claim(fleet: Fleet, node: Node, group: Group, version: KubeVersion) -> Claim:

@@ -459,8 +459,23 @@ def test_an_order_on_a_node_in_two_groups_is_withdrawn_as_well() -> None:
     assert "w-1" in withdrawals(control_planes_done(node, plan=a_plan(CONTROL, WORKERS, extra)))
 
 
-def test_an_order_on_a_node_that_no_group_selects_is_none_of_our_business() -> None:
-    assert withdrawals(control_planes_done(a_node("w-1", **said()), plan=a_plan(CONTROL))) == {}
+@pytest.mark.parametrize("status", [NodeStatus.PENDING, None])
+def test_an_order_of_ours_on_a_node_that_no_group_selects_is_withdrawn(status: NodeStatus | None) -> None:
+    """Its plan was deleted while a younger one waited: no claim stands for it any more."""
+    stranger = a_node("w-1", **said(status, kubeadm=KubeadmRole.NODE))
+    (action,) = withdrawals(control_planes_done(stranger, plan=a_plan(CONTROL))).values()
+    assert (action.node, action.reason) == ("w-1", "no claim stands for this order")
+
+
+def test_an_order_of_upstreams_on_a_node_that_no_group_selects_is_none_of_our_business() -> None:
+    stranger = a_node("w-1", **said(kubeadm=None))
+    assert withdrawals(control_planes_done(stranger, plan=a_plan(CONTROL))) == {}
+
+
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING, NodeStatus.ERROR, NodeStatus.COMPLETED])
+def test_a_node_that_no_group_selects_and_that_reached_kubeadm_keeps_its_order(status: NodeStatus) -> None:
+    stranger = a_node("w-1", **said(status, kubeadm=KubeadmRole.NODE))
+    assert withdrawals(control_planes_done(stranger, plan=a_plan(CONTROL))) == {}
 
 
 @pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING])
