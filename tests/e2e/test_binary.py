@@ -149,7 +149,7 @@ async def test_an_upgrade_passes_with_tmp_emptied_and_the_program_killed(
             a_node(control_plane, run, tmp_path / name, stream=stream, digest=old, program=PROGRAM) as node,
         ):
             await history(api, name, lambda n: is_ready(n) and keys.UPGRADED_VERSION in n.metadata.annotations)
-            assert family(node.daemon.pid) == [node.daemon.pid]
+            await until(lambda: family(node.daemon.pid) == [node.daemon.pid])  # it has asked its host what runs
             before = cpu_seconds(node.daemon.pid)
             await asyncio.sleep(5)  # the time that is measured
             used, memory = cpu_seconds(node.daemon.pid) - before, pss_kib(node.daemon.pid)
