@@ -2,8 +2,8 @@
 
 tools/campaign.py full      10,000 rollouts and more, and a lab whose API server is away for 25 s: before an issue is
                             resolved; writes docs/campaigns/DATE.md
-tools/campaign.py sampled   2,000 and more, parts of the failure matrix and of the races for one slot, with another seed
-                            each time: in CI
+tools/campaign.py sampled   2,000 and more, as many lives of a node, parts of the failure cells and of the races for
+                            one slot, with another seed each time: in CI
 """
 
 import argparse
@@ -34,7 +34,7 @@ OTHERS = (
 NODES = ("tests/integration/test_failure_cells.py",)
 LOCKS = ("tests/properties/test_stores_machine.py", "tests/contract/test_fleetlock_fuzz.py")
 RACES = "tests/integration/test_over_grants.py"
-SAMPLED = (ROLLOUTS, (*NODES, RACES, "--with-cluster"))
+SAMPLED = ((*ROLLOUTS, *OTHERS), (*NODES, RACES, "--with-cluster"))
 PARTS = {
     "rollouts": (ROLLOUTS,),
     "nodes": (OTHERS, (*NODES, "--with-cluster")),

@@ -23,6 +23,7 @@ from kube_upgrade.kube.api import NO_PARAMS
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.model.lock import Holder
 from support.async_memory_api import AsyncMemoryApi
+from support.examples import examples
 from support.memory_api import MemoryApi
 
 T = TypeVar("T")
@@ -175,7 +176,7 @@ async def serve_all(world: World) -> None:
 
 @pytest.mark.parametrize("clients", [EVERYONE, DUEL], ids=["everyone", "duel"])
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_no_interleaving_grants_too_much_and_nothing_leaks(clients: list[tuple[str, str]], data: st.DataObject) -> None:
     async def run() -> None:
         world = await interleave(data, clients)

@@ -16,9 +16,10 @@ from kube_upgrade.model.host import Facts, HostRules, Verification
 from kube_upgrade.model.node import KubeadmRole, NodeStatus
 from kube_upgrade.telemetry import logs
 from support.builders import NEW, NOW, OLD
+from support.examples import examples
 from support.node_world import NEXT, Faults, World, drive
 
-PATIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 few = st.integers(min_value=0, max_value=3)
 outages = st.lists(
     st.tuples(st.integers(0, 400), st.integers(1, 700)).map(lambda t: (float(t[0]), float(t[0] + t[1]))), max_size=2
@@ -227,7 +228,7 @@ def test_an_os_update_stands_back_for_an_order_and_neither_is_lost(world: World,
     assert world.disk.booted_tree.kubernetes == str(NEW)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(worlds(), st.integers(0, 60))
 def test_the_step_needs_no_memory(world: World, turns: int) -> None:
     """Kill the process between any two turns: the new one decides the same, except for how long evidence has held."""
@@ -244,7 +245,7 @@ def test_the_step_needs_no_memory(world: World, turns: int) -> None:
     assert decide(drive(world.look(world.state.facts))) == before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(worlds(), st.integers(0, 40))
 def test_with_every_fact_lost_nothing_is_broken(world: World, turns: int) -> None:
     """A disk that forgets state.json: the rules still hold, since what can be looked at is looked at."""

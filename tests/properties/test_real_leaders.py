@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from kube_upgrade.lab.judge import Rule, judge
+from support.examples import examples
 from support.paused_leaders import Cluster, Gated, Leader
 
 ROUNDS = 400  # far more than any rollout here takes
@@ -53,7 +54,7 @@ async def play(cluster: Cluster, script: list[tuple[str, int]]) -> None:
     raise AssertionError(f"not complete after {ROUNDS} rounds: {cluster.plan().status}")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([1, 3]), st.integers(1, 4), st.integers(1, 2), scripts)
 def test_two_real_controllers_paused_before_any_request_hold_the_bounds(
     control_planes: int, workers: int, budget: int, script: list[tuple[str, int]]

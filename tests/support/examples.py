@@ -2,7 +2,7 @@
 
 import hypothesis
 
-EXAMPLES = {"full": 1450, "sampled": 290}  # seven properties play rollouts
+EXAMPLES = {"full": 1450, "sampled": 290}  # of each property, seven of which play rollouts
 STORE_STORIES = {"full": 300}  # of each store, against the model
 OVER_GRANT_ROUNDS = {"default": 100, "sampled": 500, "full": 10_000}  # of three replicas, on each store
 FAILURE_CELLS = {"default": 5, "sampled": 20}  # played with real processes; a full campaign plays all
@@ -14,6 +14,11 @@ RESULTS = "KUBE_UPGRADE_RESULTS"  # the environment names the file that counts o
 def profile() -> str:
     """The hypothesis profile that pytest was started with: a campaign's size, or `default`."""
     return hypothesis.settings.get_current_profile_name()
+
+
+def examples(default: int) -> int:
+    """How many examples a property gets that a campaign plays again with other seeds: `default` outside of one."""
+    return EXAMPLES.get(profile(), default)
 
 
 def many(numbers: dict[str, int]) -> int:

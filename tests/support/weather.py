@@ -14,10 +14,12 @@ from kube_upgrade.model.node import Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Freeze, Group, Percent, Plan
 from kube_upgrade.model.status import PlanStatus
 from support.builders import CONTROL_PLANES, NEW, a_group, a_node, a_plan, having, v
+from support.examples import examples
 from support.world import World, rebuilt, turn
 
 Act = tuple[str, int, int]
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a whole rollout per example
+# A whole rollout per example.
+PATIENT = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VERSIONS = (NEW, v("v1.37.3"), v("v1.37.1"))
 BUDGETS = (1, 2, Percent(50), 3)
 
