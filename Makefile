@@ -3,6 +3,9 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SIZE := full
+# Of make test. One of several plays the labs, which mostly wait, the others keep the cores busy; each needs some 600 MiB.
+# 0: one test after the other.
+WORKERS := 0
 GENERATED := deploy/crd docs/reference/plan.md docs/reference/reasons.md
 
 .DEFAULT_GOAL := help
@@ -23,7 +26,7 @@ check: setup ## Lint, types, import contracts; generated files are fresh
 	git --no-pager diff --exit-code -- $(GENERATED)
 
 test: setup binaries binary ## All tests: the real control plane, the whole lab and the built node daemon too
-	$(BIN)/pytest --with-cluster --with-lab --with-binary
+	$(BIN)/pytest --with-cluster --with-lab --with-binary -n $(WORKERS)
 
 e2e: setup ## Real kubeadm nodes, as root: an upgrade, power cuts, and nothing left behind
 	timeout --kill-after=60 3600 $(BIN)/python -m kube_upgrade.lab.real.ready

@@ -10,6 +10,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -20,6 +21,9 @@ from kube_upgrade.lab.control_plane import ControlPlane, KubectlFailed
 from kube_upgrade.lab.runs import Run
 from support.examples import EXAMPLES
 from support.postgres import Server, a_postgres
+
+if TYPE_CHECKING:
+    from support.workers import Scheduling
 
 # For tools/campaign.py: as many examples, under the seed that it prints.
 for profile, examples in EXAMPLES.items():
@@ -37,6 +41,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-lab", action="store_true", help="also run the whole lab")
     parser.addoption("--with-binary", action="store_true", help="also run what needs dist/upgraded (make binary)")
     parser.addoption("--update-golden", action="store_true", help="write the transcripts of tests/sequences anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What mostly waits comes first, so that several workers (make test) end together."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in PARTS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "Scheduling":
+    from support.workers import Scheduling
+
+    return Scheduling(config, log)
 
 
 def left_out(item: pytest.Item) -> list[str]:
@@ -67,8 +83,17 @@ def _leave_out(reason: str) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     wanted = any(item.get_closest_marker(mark) and not left_out(item) for item in session.items for mark in PARTS)
-    if not wanted or config.option.collectonly:
-        return
+    if wanted and not config.option.collectonly:
+        _make_programs(config)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Workers find what was made before they were started, by the one process that can show how far it is."""
+    if session.config.getoption("numprocesses", None) and any(map(session.config.getoption, PARTS.values())):
+        _make_programs(session.config)
+
+
+def _make_programs(config: pytest.Config) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
