@@ -1,11 +1,11 @@
 """Which tests stay on one of several workers (make test); all others go to whichever is free."""
 
-from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 LABS = "tests/e2e/test_lab"
 
 
-class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it brings no types
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """One worker plays all labs: a module's runs are started together, and more of them would choke the machine."""
 
     def _split_scope(self, nodeid: str) -> str:
