@@ -34,7 +34,16 @@ def upkeep(fleet: Fleet, holds: Mapping[str, Hold], busy: set[str]) -> list[Conf
         for node, group in fleet.managed()
         if node.name not in busy and not (holds.get(node.name) == CLAIMS_FULL and _with_its_order(node, fetching))
     )
-    return [action for action in found if action]
+    return [*(action for action in found if action), *_torn(fleet, busy)]
+
+
+def _torn(fleet: Fleet, busy: set[str]) -> list[ConfigureNode]:
+    """Nodes that several groups select are told nothing; but a permission from before does not stand on."""
+    return [
+        ConfigureNode(node=name, resource_version=fleet.nodes[name].resource_version, config={}, os_updates="no")
+        for name, groups in fleet.members.items()
+        if len(groups) > 1 and name not in busy and _given(fleet, fleet.nodes[name])
+    ]
 
 
 def _with_its_order(node: Node, fetching: set[str]) -> bool:
@@ -101,7 +110,7 @@ def _lacking(fleet: Fleet, node: Node, group: Group, stage: KubeVersion | None, 
 def _os_updates(fleet: Fleet, node: Node, group: Group, quiet: bool) -> datetime | Literal["no"] | None:
     """A new value, or None to leave the old one. Nothing is given while nodes are on their way: slots are theirs."""
     now, until = fleet.seen.now, time_or_none(node.os_updates)
-    given = until is not None and until > now
+    given = _given(fleet, node)
     if not given and not quiet:
         return None  # the usual case in a rollout: no gate has to be asked
     if order_open(node) or first_hold(fleet, node, group, OS_UPDATE_GATES):
@@ -111,3 +120,9 @@ def _os_updates(fleet: Fleet, node: Node, group: Group, quiet: bool) -> datetime
     wanted = min(filter(None, (now + OS_UPDATES_FOR, fleet.closes)))
     enough = until is not None and until >= min(wanted, now + OS_UPDATES_FOR / 2) and until <= wanted
     return None if enough else wanted
+
+
+def _given(fleet: Fleet, node: Node) -> bool:
+    """True while a permission stands."""
+    until = time_or_none(node.os_updates)
+    return until is not None and until > fleet.seen.now

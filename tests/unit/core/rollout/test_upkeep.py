@@ -23,10 +23,12 @@ from support.builders import (
     WORKERS,
     a_claim,
     a_cluster,
+    a_group,
     a_node,
     a_plan,
     a_window,
     control_planes_done,
+    having,
     said,
     seen,
     upgraded,
@@ -77,6 +79,18 @@ def test_a_permission_is_taken_back_where_nothing_may_start(plan: Plan) -> None:
 
 def test_a_held_node_may_not_update_its_os() -> None:
     assert configured(control_planes_done(replace(DONE, os_updates=TOMORROW, hold="x")))["w-1"].os_updates == "no"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("hold", [None, "x"])
+def test_a_node_in_several_groups_may_not_update_its_os(paused: bool, hold: str | None) -> None:
+    """It must not be touched, so what it was given before is taken back; its settings stay as they are."""
+    plan = a_plan(CONTROL, WORKERS, a_group("gpu", selector=having("gpu", "yes")), paused=paused)
+    torn = replace(DONE, labels={"gpu": "yes"}, os_updates=TOMORROW, config={"stream": "x"}, hold=hold)
+    told = configured(control_planes_done(torn, plan=plan))["w-1"]
+    assert (told.os_updates, told.config, told.stage, told.unstage) == ("no", {}, None, False)
+    ended = replace(torn, os_updates=NOW.isoformat())
+    assert "w-1" not in configured(control_planes_done(ended, plan=plan)), "nothing left to take back"
 
 
 def test_while_nodes_are_on_their_way_no_permission_is_given() -> None:
