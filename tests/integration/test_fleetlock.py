@@ -73,7 +73,8 @@ async def test_without_a_grant_in_time_the_answer_says_what_is_left(site: Site) 
     assert isinstance(answer, Refused)
     assert (answer.status, answer.kind) == (503, "waiting_for_node_drain")
     assert "web-1" in answer.value
-    assert answer.retry_after == 5
+    assert answer.retry_after is not None
+    assert 5 <= answer.retry_after <= 6.25
 
 
 async def test_daemonset_mirror_and_finished_pods_do_not_keep_the_grant(site: Site) -> None:
