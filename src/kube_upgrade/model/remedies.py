@@ -53,7 +53,8 @@ REMEDIES: dict[Reason, Remedy] = {
         "Add a version of each minor in between to `spec.via`; for workers `spec.workersSkipHops` may do.",
     ),
     Reason.OUTSIDE_WINDOW: Remedy(
-        "No window is open, or a node of this group would not be done before it closes.",
+        "No window is open, or a node of this group would not be done before it closes. In a window's first quarter "
+        "one node of each group at a time may begin in any case.",
         "Wait for the next, or widen `spec.windows`.",
     ),
     Reason.FREEZE: Remedy("A freeze covers this moment.", "Wait for its end, or remove it from `spec.freezes`."),

@@ -64,7 +64,8 @@ class Claim:
     """One node counted in the plan's budget, from before its order until it is proven and has soaked.
 
     A claim belongs to a Node object: a node re-created under the same name has another uid. `started_at` is when the
-    node was first seen past the lock and the drain: the progress deadline counts from there.
+    node was first seen past the lock and the drain: the progress deadline counts from there. `untimed` is true once its
+    time says nothing about other nodes': it failed, fell ill in its soak, took too long or was not seen to begin.
     """
 
     node: str
@@ -74,6 +75,7 @@ class Claim:
     since: datetime
     started_at: datetime | None = None
     proven_at: datetime | None = None
+    untimed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ class NodeCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """Learned seconds from order to proven, per group."""
+    """Learned seconds from kubeadm's start to proven, per group."""
 
     count: int
     p50: float

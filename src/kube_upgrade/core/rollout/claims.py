@@ -1,7 +1,7 @@
 """What becomes of the claims that stand: order, wait, give up, prove, soak, release (design: 2.4, ADR 2)."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, stalled, waiting_order
 from kube_upgrade.core.rollout.gates import WITHDRAWING, first_hold
@@ -25,7 +25,7 @@ class Tended:
     claim: Claim | None
     action: OrderNode | WithdrawOrder | None = None
     hold: Hold | None = None
-    seconds: float | None = None  # from the claim to the proof, where it ends here
+    seconds: float | None = None  # from kubeadm's start to the proof, where it ends here and they are worth learning
 
 
 def tend(fleet: Fleet, claim: Claim) -> Tended:
@@ -40,7 +40,8 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     missing = _missing(fleet, claim, node)
     if not missing and not node.drain:
         return _proven(fleet, claim, group)
-    claim = replace(claim, proven_at=None, started_at=_started_at(fleet, claim, node))
+    untimed = claim.untimed or _spoiled(fleet, claim, node)
+    claim = replace(claim, proven_at=None, started_at=_started_at(fleet, claim, node), untimed=untimed)
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
         return _give_up(fleet, claim, node, reason)
@@ -88,6 +89,12 @@ def _started_at(fleet: Fleet, claim: Claim, node: Node) -> datetime | None:
     if waiting_order(node) or failed(node, claim):
         return None
     return claim.started_at or fleet.seen.now
+
+
+def _spoiled(fleet: Fleet, claim: Claim, node: Node) -> bool:
+    """True where the time that this node takes says nothing about that of others."""
+    unseen = node.report.status is NodeStatus.COMPLETED and claim.started_at is None
+    return unseen or claim.proven_at is not None or failed(node, claim) or stalled(fleet.seen, claim)
 
 
 def _in_flight(fleet: Fleet, claim: Claim, node: Node, missing: str) -> Hold | None:
@@ -142,8 +149,15 @@ def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
     now = fleet.seen.now
     proven_at = claim.proven_at or now
     if group is None or now >= proven_at + group.soak:
-        return Tended(None, seconds=max(0.0, (proven_at - claim.since).total_seconds()))
+        return Tended(None, seconds=_seconds(fleet, claim, proven_at))
     return Tended(replace(claim, proven_at=proven_at))
+
+
+def _seconds(fleet: Fleet, claim: Claim, proven_at: datetime) -> float | None:
+    """How long the node took from kubeadm's start on; None where that is not worth learning."""
+    if claim.untimed or claim.started_at is None or proven_at - claim.started_at >= fleet.seen.plan.progress_deadline:
+        return None
+    return max(0.0, (proven_at - claim.started_at).total_seconds())
 
 
 def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:
@@ -182,10 +196,8 @@ def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:
 
 def start_before(fleet: Fleet, group: Group) -> datetime | None:
     """When what is ordered now must have begun: early enough to end before the window does, by what was learned."""
-    if fleet.closes is None:
-        return None
-    typical = fleet.durations.get(group.name)
-    return max(fleet.seen.now, fleet.closes - timedelta(seconds=typical.p90)) if typical else fleet.closes
+    until = fleet.starts_until(group.name)
+    return max(until, fleet.first_quarter_ends or fleet.seen.now) if until else fleet.closes
 
 
 def order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -56,8 +56,9 @@ class Fleet:
     path: Path
     hop: KubeVersion  # where every node shall be now
     reached: int  # index of the furthest hop that has begun; -1 for none
-    window_closes: datetime | None  # None where no window is open
-    closes: datetime | None  # the same, or when the next freeze begins if that is sooner
+    window_opened: datetime | None  # None where no window is open
+    window_closes: datetime | None  # the same
+    closes: datetime | None  # window_closes, or when the next freeze begins if that is sooner
     foreign_until: datetime | None  # another controller has to be reckoned with until then
     durations: Mapping[str, Duration]  # learned, those of this very moment included
     nodes: dict[str, Node]
@@ -90,6 +91,20 @@ class Fleet:
         for name, groups in self.members.items():
             if len(groups) == 1:
                 yield self.nodes[name], groups[0]
+
+    def starts_until(self, group: str) -> datetime | None:
+        """When a node of this group that starts now must have begun, to end in time by what was learned; None where
+        nothing closes or none was learned."""
+        typical = self.durations.get(group)
+        return self.closes - timedelta(seconds=typical.p90) if self.closes and typical else None
+
+    @property
+    def first_quarter_ends(self) -> datetime | None:
+        """Until when one node of a group may begin whatever was learned: what is learned from nobody stays wrong for
+        ever. None where no window is open, or a freeze cuts it short."""
+        if self.window_opened is None or self.window_closes is None or self.closes != self.window_closes:
+            return None
+        return self.window_opened + (self.window_closes - self.window_opened) / 4
 
     @property
     def quiet(self) -> bool:
@@ -158,6 +173,7 @@ def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
         path=path,
         hop=path.target,
         reached=_reached(seen, path, claims),
+        window_opened=known.window_opened if known else windows.opened_at(seen.plan.windows, seen.now),
         window_closes=closing,
         closes=known.closes if known else _closes(seen, closing),
         foreign_until=foreign_until(seen),

@@ -3,7 +3,6 @@
 # GATES at the end of this file is the chain. A gate reads the snapshot's facts from Fleet and answers in a sentence.
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from functools import wraps
 from itertools import islice
 
@@ -127,12 +126,21 @@ def api_is_healthy(fleet: Fleet) -> Hold | None:
 
 
 def window_is_long_enough(fleet: Fleet, node: Node, group: Group) -> Hold | None:
-    """By what the group's nodes took so far, this one would be done before the window closes or a freeze begins."""
-    typical = fleet.durations.get(group.name)
-    if typical is None or fleet.closes is None or fleet.seen.now + timedelta(seconds=typical.p90) < fleet.closes:
+    """By what the group's nodes took so far, this one would be done before the window closes or a freeze begins.
+
+    One at a time may begin in the first quarter of a window in any case.
+    """
+    until, quarter = fleet.starts_until(group.name), fleet.first_quarter_ends
+    if until is None or fleet.seen.now < until:
+        return None
+    others = fleet.tallies[group.name].claimed.keys() - {node.name, *fleet.failing[group.name]}
+    if quarter and fleet.seen.now < quarter and not others:
         return None
     # No seconds that are left: a sentence that changes at each look would be written at each look.
-    why = f"nodes of {group.name} take {typical.p90:.0f} s, longer than is left until {fleet.closes:%H:%M} UTC"
+    p90 = fleet.durations[group.name].p90
+    why = f"nodes of {group.name} take {p90:.0f} s, longer than is left until {fleet.closes:%H:%M} UTC"
+    if quarter and until < quarter:
+        why += "; one at a time may begin in a window's first quarter"
     return Hold(Reason.OUTSIDE_WINDOW, why)
 
 

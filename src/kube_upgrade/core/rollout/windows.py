@@ -16,6 +16,12 @@ def closes_at(windows: Iterable[Window], now: datetime) -> datetime | None:
     return max((end for window in windows if (end := _open_until(window, now))), default=None)
 
 
+def opened_at(windows: Iterable[Window], now: datetime) -> datetime | None:
+    """When the window opened that closes last of those open now, the longest of several; None where none is open."""
+    ends = [(end, window.duration) for window in windows if (end := _open_until(window, now))]
+    return max(ends)[0] - max(ends)[1] if ends else None
+
+
 def opens_at(windows: Iterable[Window], now: datetime) -> datetime | None:
     """When the next window opens after now; None where none ever does."""
     return min((start for window in windows if (start := _next_start(window, now))), default=None)

@@ -68,6 +68,7 @@ def _read_claim(wire: schema.ClaimBody) -> Claim:
         since=wire.since,
         started_at=wire.started_at,
         proven_at=wire.proven_at,
+        untimed=wire.untimed,
     )
 
 
@@ -138,6 +139,7 @@ def _write_claim(claim: Claim) -> schema.ClaimBody:
         since=claim.since,
         started_at=claim.started_at,
         proven_at=claim.proven_at,
+        untimed=claim.untimed,
     )
 
 

@@ -198,10 +198,13 @@ class ClaimBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
         datetime | None, about("When kubeadm was seen to run; progressDeadline counts from here.")
     ] = None
     proven_at: Annotated[datetime | None, about("When it was proven at the version; the soak counts from here.")] = None
+    untimed: Annotated[
+        bool, about("Nothing is learned from its time: it failed, fell ill, took too long or was not seen to begin.")
+    ] = False
 
 
 class DurationBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Learned seconds from order to proven."""
+    """Learned seconds from kubeadm's start to proven."""
 
     count: Annotated[int, about("How many nodes this is learned from.", format="int32")]
     p50: Annotated[float, about("Half of them took no longer.")]

@@ -8,7 +8,7 @@ from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.core.rollout.upkeep import FETCHED_AHEAD
 from kube_upgrade.model.action import ForgetNode, WithdrawOrder
-from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Percent, Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -36,6 +36,7 @@ from support.builders import (
 from support.decisions import configured, orders
 
 DONE = upgraded("w-1")
+WINDOW = a_window("0 8 * * *", hours=2)  # opens NOW
 TOMORROW = (NOW + DAY).isoformat()
 
 
@@ -213,7 +214,76 @@ def test_an_order_must_begin_early_enough_to_end_inside_the_window() -> None:
 
 
 def test_what_a_node_took_is_learned_when_its_claim_ends() -> None:
-    claim: Claim = a_claim("w-1")
+    """From kubeadm's start: it may have waited for hours for its turn at the lock."""
+    claim: Claim = a_claim("w-1", since=NOW - DAY, started_at=NOW - 4 * MINUTE)
     status = decide(control_planes_done(DONE, plan=a_plan(claims=[claim]))).status
     assert status.claims == ()
-    assert status.durations["workers"].p90 == (NOW - claim.since).total_seconds()
+    assert status.durations["workers"].p90 == 240
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        a_claim("w-1"),
+        a_claim("w-1", started_at=NOW - MINUTE, untimed=True),
+        a_claim("w-1", since=NOW - DAY, started_at=NOW - 45 * MINUTE),
+    ],
+    ids=["never seen to begin", "failed or ill meanwhile", "past its deadline"],
+)
+def test_a_time_that_is_not_a_nodes_usual_one_is_not_learned(claim: Claim) -> None:
+    status = decide(control_planes_done(DONE, plan=a_plan(claims=[claim]))).status
+    assert (status.claims, status.durations) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("node", "claim"),
+    [
+        (a_node("w-1", **said(NodeStatus.ERROR)), a_claim("w-1", started_at=NOW - MINUTE)),
+        (upgraded("w-1", ready=False), a_claim("w-1", started_at=NOW - 2 * MINUTE, proven_at=NOW - MINUTE)),
+        (upgraded("w-1", ready=False), a_claim("w-1")),
+        (a_node("w-1", **said(NodeStatus.UPGRADING)), a_claim("w-1", since=NOW - DAY, started_at=NOW - HOUR)),
+    ],
+    ids=["failed", "ill in its soak", "first seen at its end", "past its deadline"],
+)
+def test_what_spoils_a_nodes_time_is_remembered_in_its_claim(node: Node, claim: Claim) -> None:
+    (kept,) = decide(control_planes_done(node, plan=a_plan(claims=[claim]))).status.claims
+    assert kept.untimed
+
+
+def test_a_long_estimate_never_stops_a_group_for_ever() -> None:
+    """Else nothing starts, nothing is learned, and it stays so: the first quarter of each window is for one node."""
+    plan = with_durations(a_plan(CONTROL, replace(WORKERS, max_unavailable=3), windows=(WINDOW,)), 9000)
+    for minutes, started in ((0, ["w-1"]), (29, ["w-1"]), (30, []), (119, [])):
+        decision = decide(control_planes_done(plan=plan, now=NOW + minutes * MINUTE))
+        assert [claim.node for claim in decision.status.claims] == started
+        assert decision.holds["w-3"].message == (
+            "nodes of workers take 9000 s, longer than is left until 10:00 UTC; one at a time may begin in a window's "
+            "first quarter"
+        )
+    nearly = with_durations(plan, 7190)
+    assert len(decide(control_planes_done(plan=nearly)).status.claims) == 3, "as before: they would be done in time"
+    assert len(decide(control_planes_done(plan=nearly, now=NOW + MINUTE)).status.claims) == 1
+
+
+def test_the_first_quarter_is_for_nobody_else_while_one_is_on_its_way_and_a_failed_one_does_not_count() -> None:
+    group = replace(WORKERS, max_unavailable=3, max_failures=3)
+    plan = with_durations(a_plan(CONTROL, group, windows=(WINDOW,), claims=[a_claim("w-1")]), 9000)
+    flying = control_planes_done(a_node("w-1", **said(start_before=NOW)), a_node("w-2"), plan=plan)
+    broken = control_planes_done(a_node("w-1", **said(NodeStatus.ERROR)), a_node("w-2"), plan=plan)
+    assert [claim.node for claim in decide(flying).status.claims] == ["w-1"]
+    assert [claim.node for claim in decide(broken).status.claims] == ["w-1", "w-2"]
+
+
+def test_a_node_with_a_long_estimate_may_begin_in_the_windows_first_quarter() -> None:
+    """An order that must begin at once would be too late after any drain."""
+    plan = a_plan(windows=(WINDOW,), claims=[a_claim("w-1")])
+    for seconds in (7190, 9000):
+        snapshot = control_planes_done(a_node("w-1"), plan=with_durations(plan, seconds))
+        assert orders(snapshot)["w-1"].start_before == NOW + HOUR / 2
+
+
+def test_no_node_begins_where_a_freeze_cuts_the_window_short() -> None:
+    plan = a_plan(windows=(WINDOW,), freezes=(Freeze(since=NOW + 5 * MINUTE, until=NOW + DAY),))
+    decision = decide(control_planes_done(plan=with_durations(plan, 9000)))
+    assert decision.status.claims == ()
+    assert decision.holds["w-1"].message == "nodes of workers take 9000 s, longer than is left until 08:05 UTC"

@@ -8,7 +8,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kube_upgrade.core.rollout.windows import closes_at, freeze_at, next_freeze, opens_at
+from kube_upgrade.core.rollout.windows import closes_at, freeze_at, next_freeze, opened_at, opens_at
 from kube_upgrade.model.plan import Freeze
 from support.builders import HOUR, NOW, SECOND, a_window
 
@@ -45,6 +45,13 @@ def test_a_window_longer_than_its_pace_is_open_until_its_latest_start_ends() -> 
 def test_of_several_open_windows_the_last_to_close_counts() -> None:
     windows = [NIGHT, a_window("30 2 * * *", hours=8)]
     assert closes_at(windows, at("2026-11-24T03:00:00Z")) == at("2026-11-24T10:30:00Z")
+    assert opened_at(windows, at("2026-11-24T03:00:00Z")) == at("2026-11-24T02:30:00Z")
+
+
+def test_of_windows_that_close_together_the_first_to_open_counts() -> None:
+    windows = [a_window("0 3 * * *", hours=1), a_window("0 2 * * *", hours=2), a_window("0 20 * * *", hours=1)]
+    assert opened_at(windows, at("2026-11-24T03:30:00Z")) == at("2026-11-24T02:00:00Z")
+    assert opened_at(windows, at("2026-11-24T02:00:00Z")) == at("2026-11-24T02:00:00Z")
 
 
 def test_the_next_opening_is_the_earliest_of_all_and_never_now() -> None:
@@ -54,7 +61,7 @@ def test_the_next_opening_is_the_earliest_of_all_and_never_now() -> None:
 
 
 def test_no_window_has_neither_end_nor_opening() -> None:
-    assert (closes_at([], NOW), opens_at([], NOW)) == (None, None)
+    assert (opened_at([], NOW), closes_at([], NOW), opens_at([], NOW)) == (None, None, None)
 
 
 def test_a_leap_day_may_be_years_away() -> None:

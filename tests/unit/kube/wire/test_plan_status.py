@@ -53,7 +53,17 @@ STATUSES = st.builds(
     version=st.none() | st.builds(VersionStatus, start=st.none() | VERSION, target=VERSION, hop=NUMBER, hops=NUMBER),
     nodes=st.builds(NodeCounts, total=NUMBER, completed=NUMBER, in_flight=NUMBER, failed=NUMBER, waiting=NUMBER),
     claims=many(
-        st.builds(Claim, node=TEXT, uid=TEXT, group=TEXT, version=VERSION, since=WHEN, proven_at=st.none() | WHEN)
+        st.builds(
+            Claim,
+            node=TEXT,
+            uid=TEXT,
+            group=TEXT,
+            version=VERSION,
+            since=WHEN,
+            started_at=st.none() | WHEN,
+            proven_at=st.none() | WHEN,
+            untimed=st.booleans(),
+        )
     ),
     durations=st.dictionaries(TEXT, st.builds(Duration, count=NUMBER, p50=SECONDS, p90=SECONDS), max_size=3),
     holds=many(st.builds(HoldSummary, reason=st.sampled_from(Reason), message=TEXT, nodes=NUMBER, sample=many(TEXT))),
