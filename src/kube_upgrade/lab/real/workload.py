@@ -8,6 +8,7 @@ NAME = "web"
 NODE_PORT = 30081
 REPLICAS = 2
 _LABELS = {"app": NAME}
+_REQUESTS = {"cpu": "100m", "memory": "16Mi"}  # without any, whatever runs beside it on a busy machine goes first
 
 
 def objects(max_unavailable: int = 1) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def _deployment() -> dict[str, Any]:
         "labelSelector": {"matchLabels": _LABELS},
     }
     pod = {
-        "containers": [{"name": "app", "image": APP, "readinessProbe": probe}],
+        "containers": [{"name": "app", "image": APP, "readinessProbe": probe, "resources": {"requests": _REQUESTS}}],
         "topologySpreadConstraints": [spread],
         "terminationGracePeriodSeconds": 15,
     }
