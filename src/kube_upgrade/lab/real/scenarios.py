@@ -6,7 +6,7 @@ from kube_upgrade.host.kubeadm_output import problem_in
 from kube_upgrade.lab.history import World, in_service
 from kube_upgrade.lab.machine_state import Fault
 from kube_upgrade.lab.real import ours, repair, services, workload
-from kube_upgrade.lab.real.cluster import RealCluster
+from kube_upgrade.lab.real.cluster import NODES_NAMESPACE, RealCluster
 from kube_upgrade.lab.real.course import Course
 from kube_upgrade.lab.real.node import RealNode
 from kube_upgrade.lab.real.refusals import REFUSALS
@@ -23,6 +23,10 @@ INTO_KUBEADM = 30.0  # seconds from kubeadm's start to the power cut: the old et
 
 async def _straight(course: Course) -> None:
     await course.apply_plan()
+    await _to_the_end(course)
+
+
+async def _to_the_end(course: Course) -> None:
     hops = 1 + len(course.via)
     await course.until(
         lambda world: _kubelet(world) == course.target, HOP * hops, "no control plane has the new kubelet"
@@ -45,12 +49,17 @@ async def _lived_through(course: Course, hops: int) -> None:
 
 
 async def _as_daemonset(course: Course) -> None:
-    """No host has the service. Beside the pod a second daemon says so and ends; then the default run."""
+    """No host has the service. Beside the pod a second daemon says so and ends. Then the default run, in which all pods
+    of the daemon set are replaced, as a new image would do it."""
     for node in course.cluster.nodes:
         done = await asyncio.to_thread(node.exec, services.PROGRAM, "--config", services.UPGRADED)
         refused = done.returncode == 1 and "is held by another upgraded" in done.stderr
         course.check(refused, f"{node.name}: a second upgraded beside the pod: {done.stderr.strip()}")
-    await _straight(course)
+    await course.apply_plan()
+    await course.phase(CONTROL_PLANE, "locking", "draining", "saving-etcd")
+    await course.kubectl(f"--namespace={NODES_NAMESPACE}", "delete", "pods", "--all", "--wait=false")
+    course.note("the pods of upgraded are replaced while the control plane waits for its lock")
+    await _to_the_end(course)
 
 
 async def _rough(course: Course) -> None:
