@@ -119,5 +119,8 @@ def test_upgraded_as_a_daemon_set_takes_both_nodes_up(started: list[RealRun]) ->
     assert [node["version"] for node in found["nodes"]] == ["v1.37.2", "v1.37.2"]
 
 
-def test_three_control_planes(started: list[RealRun]) -> None:
-    play(started, "default", "--control-planes", "3", seconds=1400)
+def test_three_control_planes_go_up_without_a_moment_without_api_or_service(started: list[RealRun]) -> None:
+    found = play(started, "default", "--control-planes", "3", seconds=1400)
+
+    for service in ("API", "web by any node"):
+        assert sum(seconds for _, seconds in found["outages"][service]) < BUSY, service

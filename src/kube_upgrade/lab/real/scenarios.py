@@ -74,8 +74,8 @@ async def _rough(course: Course) -> None:
     await _budget(course, 0)
     await course.phase(CONTROL_PLANE, "verifying")
     await _cut(course, first, "after kubeadm, in its first boot of the new image")
-    await course.until(lambda world: _held(world, Reason.DRAIN_BLOCKED), HOP, "nobody says that the drain is blocked")
-    course.note(f"{WORKER}: {_hold(course.witness.world, Reason.DRAIN_BLOCKED)}")
+    await course.until(_blocked, HOP, f"nobody says that the drain of {WORKER} is blocked by the PDB")
+    course.note(f"the plan says that the drain of {WORKER} is held back by PodDisruptionBudget {workload.NAME}")
     await _budget(course, 1)
     course.note("the PDB is lifted")
     await course.phase(WORKER, "rebooting")
@@ -201,13 +201,11 @@ async def _budget(course: Course, unavailable: int) -> None:
     await course.kubectl("patch", "pdb", workload.NAME, "--type=merge", "--patch", patch)
 
 
-def _held(world: World, reason: Reason) -> bool:
-    return bool(_hold(world, reason))
-
-
-def _hold(world: World, reason: Reason) -> str:
+def _blocked(world: World) -> bool:
+    """True where the plan names the worker, and the budget that holds its pods back."""
     holds = [hold for plan in world.plans.values() for hold in plan.status.holds]
-    return next((f"{hold.reason}: {hold.message}" for hold in holds if hold.reason == reason), "")
+    named = [hold.message for hold in holds if hold.reason is Reason.DRAIN_BLOCKED and WORKER in hold.sample]
+    return any(f"held back by PodDisruptionBudget {workload.NAME}" in message for message in named)
 
 
 DEFAULT = Scenario(
