@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from kube_upgrade.controller.cluster_version import ClusterVersion
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.core.rollout.fleet import order_open
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
 from kube_upgrade.kube.informer import Informer
-from kube_upgrade.kube.wire.kubeadm_config import read_cluster_version
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject, to_pod
@@ -31,7 +31,6 @@ class World:
             if old is None or new is None or matters(old, new):
                 changed()
 
-        self._api = api
         self._controller_node = controller_node
         self._plans = Informer(api, paths.PLANS, type=PlanObject, value=to_plan, on_change=seen)
         self._nodes = Informer(api, paths.NODES, type=NodeObject, value=to_node, on_change=seen)
@@ -45,8 +44,7 @@ class World:
         )
         self.plans: Overlay[Plan] = Overlay(self._plans.items)
         self.nodes: Overlay[Node] = Overlay(self._nodes.items)
-        self._kubeadm_config: KubeVersion | None = None
-        self._read_for: object = None
+        self._cluster_version = ClusterVersion(api, changed)
 
     async def watch(self) -> None:
         """Keep the copies current until cancelled."""
@@ -70,7 +68,7 @@ class World:
         return f"no watch on {', '.join(blind)}" if blind else None
 
     async def snapshots(self, now: datetime) -> list[ClusterSnapshot]:
-        """One per plan, the oldest first; raises KubeError where kubeadm-config could not be read."""
+        """One per plan, the oldest first; raises KubeError where kubeadm-config could not be asked for."""
         plans = sorted(self.plans.values(), key=lambda plan: (plan.created, plan.name))
         if not plans:
             return []
@@ -81,19 +79,17 @@ class World:
             static_pods=tuple(self._pods.items.values()),
             controller_node=self._controller_node,
         )
-        base = replace(base, kubeadm_config=await self._config_version(base))
+        version = await self._cluster_version.read(_evidence(base))
+        base = replace(base, kubeadm_config=version, kubeadm_config_trouble=self._cluster_version.trouble)
         return [base, *(replace(base, plan=plan, active_plan=plans[0].name) for plan in plans[1:])]
 
-    async def _config_version(self, seen: ClusterSnapshot) -> KubeVersion | None:
-        """`kubeadm upgrade apply` writes the ConfigMap before its node reports `applied`: then it is read again."""
-        evidence = (
-            tuple(node.report.applied for node in seen.nodes if node.control_plane),
-            tuple(sorted((pod.node, str(pod.version)) for pod in seen.static_pods)),
-        )
-        if evidence != self._read_for or self._kubeadm_config is None:
-            self._kubeadm_config = await read_cluster_version(self._api)
-            self._read_for = evidence
-        return self._kubeadm_config
+
+def _evidence(seen: ClusterSnapshot) -> object:
+    """`kubeadm upgrade apply` writes the ConfigMap before its node reports `applied`: then it is read again."""
+    return (
+        tuple(node.report.applied for node in seen.nodes if node.control_plane),
+        tuple(sorted((pod.node, str(pod.version)) for pod in seen.static_pods)),
+    )
 
 
 def matters(old: object, new: object) -> bool:

@@ -42,8 +42,9 @@ REMEDIES: dict[Reason, Remedy] = {
         "Nothing, unless it stays: then look at the node's daemon.",
     ),
     Reason.VERSION_UNKNOWN: Remedy(
-        "No mirror pod shows the version of a control plane's API server, or a node reports no kubelet version.",
-        "Look at the pod kube-apiserver-NODE in kube-system and at the node's kubelet.",
+        "No mirror pod shows the version of a control plane's API server, a node reports no kubelet version, "
+        "or the ConfigMap kubeadm-config can't be read.",
+        "Look at the pod kube-apiserver-NODE in kube-system and at the node's kubelet, or at what the message names.",
     ),
     Reason.DOWNGRADE_REFUSED: Remedy(
         "Something is newer than the target.", "Correct `spec.kubernetesVersion`, or set `spec.allowDowngrade`."

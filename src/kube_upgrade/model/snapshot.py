@@ -27,5 +27,6 @@ class ClusterSnapshot:
     nodes: tuple[Node, ...]
     static_pods: tuple[StaticPod, ...] = ()
     kubeadm_config: KubeVersion | None = None  # kubernetesVersion of ConfigMap kube-system/kubeadm-config
+    kubeadm_config_trouble: str = ""  # why that could not be read; the version is None then
     active_plan: str = ""  # the oldest plan's name; empty where this one is it
     controller_node: str = ""  # where the controller itself runs, if known

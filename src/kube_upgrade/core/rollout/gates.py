@@ -122,6 +122,14 @@ def api_is_healthy(fleet: Fleet) -> Hold | None:
     return None
 
 
+@once
+def apply_can_be_proven(fleet: Fleet) -> Hold | None:
+    """Whether `kubeadm upgrade apply` is done stands in kubeadm-config: unread, it is not known who is to apply."""
+    trouble = fleet.seen.kubeadm_config_trouble
+    why = f"ConfigMap kube-system/kubeadm-config can't be read: {trouble}"
+    return Hold(Reason.VERSION_UNKNOWN, why) if trouble else None
+
+
 # --- about one node -----------------------------------------------------------------------------
 
 
@@ -190,6 +198,11 @@ def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     if fleet.group_of(name) is None:
         return unmanaged(fleet, name)
     return Hold(Reason.CONTROL_PLANE_FIRST, f"control-plane node {name} is not proven at {fleet.hop}")
+
+
+def role_is_known(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """No control-plane node starts before it is known whether it is to apply. Workers never do."""
+    return apply_can_be_proven(fleet, node, group) if node.control_plane else None
 
 
 def unmanaged(fleet: Fleet, name: str) -> Hold:
@@ -283,6 +296,7 @@ GATES: tuple[Gate, ...] = (
     no_freeze,
     api_is_healthy,
     control_plane_first,
+    role_is_known,
     quorum_remains,
     dependencies_done,
     failures_bearable,

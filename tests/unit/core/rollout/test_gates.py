@@ -34,7 +34,7 @@ from support.builders import (
     upgraded,
     v,
 )
-from support.decisions import held, started, why
+from support.decisions import held, started, why, withdrawals
 
 
 def test_nothing_in_the_way_starts_the_first_control_plane_node_and_no_other() -> None:
@@ -224,6 +224,19 @@ def test_the_role_comes_from_kubeadms_label_and_not_from_the_groups_name() -> No
     snapshot = seen(plan=a_plan(masters, a_group("control-plane", selector=WORKERS.selector)))
     assert started(snapshot) == ["cp-1"]
     assert held(snapshot, "w-1") is Reason.CONTROL_PLANE_FIRST
+
+
+def test_no_control_plane_node_starts_while_kubeadm_config_cannot_be_read_and_workers_go_on() -> None:
+    """Without it nobody knows whether apply is done; what control planes were told before stands."""
+    trouble: dict[str, Any] = {"kubeadm_config": None, "kubeadm_config_trouble": "403 Forbidden: no"}
+    snapshot = seen(**trouble)
+    assert (started(snapshot), held(snapshot, "cp-1")) == ([], Reason.VERSION_UNKNOWN)
+    assert why(snapshot, "cp-1") == "ConfigMap kube-system/kubeadm-config can't be read: 403 Forbidden: no"
+    assert started(replace(control_planes_done(), **trouble)) == ["w-1"]
+    ordered = seen(
+        *replaced(a_cluster(3, 3), a_node("cp-1", **said())), plan=a_plan(claims=[a_claim("cp-1")]), **trouble
+    )
+    assert withdrawals(ordered) == {}
 
 
 # --- quorum -------------------------------------------------------------------------------------
