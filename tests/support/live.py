@@ -13,6 +13,7 @@ from typing import Any
 
 from kube_upgrade.controller.act import Actor
 from kube_upgrade.controller.loop import Loop
+from kube_upgrade.controller.main import while_leading
 from kube_upgrade.controller.observe import World
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.kube import paths
@@ -114,7 +115,8 @@ class Controller:
     async def act(self) -> None:
         """What runs while it leads."""
         actor = Actor(self.api, plans=self.world.plans, nodes=self.world.nodes)
-        await Loop(self.world, actor, self.publisher, changed=self.changed, clock=self.clock.now).run()
+        loop = Loop(self.world, actor, self.publisher, changed=self.changed, clock=self.clock.now)
+        await while_leading(loop, self.publisher)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator["Controller"]:

@@ -8,11 +8,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.leader import LeaseLost, lead
 from kube_upgrade.model.lease import Terms
 from support.live import Controller, Site, running, virtual
+from support.paused_leaders import PLAN
 from support.virtual_time import VirtualClock
 
 NAMESPACE, LEASE = "kube-upgrade", "upgrade-controller"
@@ -60,6 +62,29 @@ async def test_who_lost_the_lease_writes_nothing_any_more_and_the_thief_goes_on(
         await site.complete()
     assert site.ordered() == ["cp1", "w1", "w2", "w3"]
     assert site.breaches() == []
+
+
+@virtual
+async def test_who_lost_the_lease_shows_no_gauges_of_what_it_decided() -> None:
+    """The sum over replicas is the truth: an old leader's claims would be counted beside the new one's."""
+    site = Site.built(workers=2)
+    site.silent = {"w1"}
+    one = Controller.over(site.memory)
+
+    def claims_shown() -> float | None:
+        one.publisher.refresh()
+        return REGISTRY.get_sample_value("kube_upgrade_claims", {"plan": PLAN, "group": "workers"})
+
+    async with one.watching(), running(candidate(one, "one"), site.daemons()):
+        await site.until(lambda: site.status("w1") == "pending")
+        assert claims_shown() == 1
+        stolen = {"holderIdentity": "thief", "leaseDurationSeconds": 15, "renewTime": "2026-11-24T09:00:00.000000Z"}
+        site.memory.patch(LEASE_PATH, {"spec": stolen})
+        await asyncio.sleep(5)
+        assert claims_shown() is None
+        assert REGISTRY.get_sample_value("kube_upgrade_plan_nodes", {"plan": PLAN, "state": "completed"}) is None
+        await asyncio.sleep(60)
+        assert claims_shown() == 1, "it leads again"
 
 
 @virtual

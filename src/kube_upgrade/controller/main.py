@@ -56,10 +56,18 @@ async def run(settings: Settings) -> None:
             group.create_task(recorder.run())
 
             async def act() -> None:
-                publisher.forget()
-                await Loop(world, actor, publisher, changed=changed, clock=lambda: datetime.now(UTC)).run()
+                loop = Loop(world, actor, publisher, changed=changed, clock=lambda: datetime.now(UTC))
+                await while_leading(loop, publisher)
 
             group.create_task(_lead_for_ever(api, settings, act))
+
+
+async def while_leading(loop: Loop, publisher: Publisher) -> None:
+    """Decide until cancelled. What was decided is then another replica's to tell, in gauges too."""
+    try:
+        await loop.run()
+    finally:
+        publisher.forget()
 
 
 async def _lead_for_ever(api: KubeApi, settings: Settings, body: Callable[[], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ from kube_upgrade.model.action import Decision
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim, Hold, PlanStatus
+from kube_upgrade.model.status import Claim, Hold
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import CLAIMS, HOLDS, NODE_SECONDS, NODES, OLDEST_CLAIM, STATES
 
@@ -46,12 +46,12 @@ class Publisher:
         for gauge in (NODES, STATES, CLAIMS, HOLDS, OLDEST_CLAIM, NODE_SECONDS):
             gauge.clear()
         for seen, decision in self._last.values():
-            _set_gauges(seen.plan.name, decision.status)
+            _set_gauges(seen.plan.name, decision)
             for (group, phase), number in _phases(seen.plan.groups, self._nodes()).items():
                 NODES.labels(seen.plan.name, group, phase).set(number)
 
     def forget(self, plans: Iterable[str] = ()) -> None:
-        """Only these plans are left; none of them when another replica led in between."""
+        """Only these plans are left; none of them once this replica leads no longer."""
         self._last = {plan: self._last[plan] for plan in plans if plan in self._last}
         self._holds = {plan: self._holds[plan] for plan in plans if plan in self._holds}
 
@@ -70,14 +70,15 @@ class Publisher:
         self._holds[plan] = holds
 
 
-def _set_gauges(plan: str, status: PlanStatus) -> None:
-    counts = status.nodes
+def _set_gauges(plan: str, decision: Decision) -> None:
+    """Of all holds, not only of those for which the status has room."""
+    status, counts = decision.status, decision.status.nodes
     for state in ("completed", "in_flight", "failed", "waiting"):
         STATES.labels(plan, state).set(getattr(counts, state))
     for group, number in Counter(claim.group for claim in status.claims).items():
         CLAIMS.labels(plan, group).set(number)
-    for hold in status.holds:
-        HOLDS.labels(plan, hold.reason).inc(hold.nodes)
+    for reason, number in Counter(hold.reason for hold in decision.holds.values()).items():
+        HOLDS.labels(plan, reason).set(number)
     if status.claims:
         OLDEST_CLAIM.labels(plan).set(min(claim.since for claim in status.claims).timestamp())
     for group, known in status.durations.items():

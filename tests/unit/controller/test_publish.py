@@ -79,6 +79,12 @@ def test_the_oldest_claim_tells_its_age() -> None:
     assert claim.since < NOW
 
 
+def test_every_node_that_waits_is_counted_though_the_status_has_room_for_twenty_sentences() -> None:
+    published(control_planes_done(*(a_node(f"w-{i:02}", hold=f"ticket {i}") for i in range(30))))
+
+    assert value("kube_upgrade_holds", reason="NodeHold") == 30
+
+
 def test_holds_are_counted_by_reason_and_go_when_they_are_over() -> None:
     publisher = published(seen(plan=a_plan(paused=True)))
     assert value("kube_upgrade_holds", reason="Paused") == 6
