@@ -251,7 +251,7 @@ def _settings(cell: Cell, locks: LockServer) -> dict[str, Any]:
     if cell.step == "check":
         settings["verification"] = {"keys": [KEY]}
     if cell.who is Who.OS:
-        settings |= {"fleetlockUrl": locks.url, "fleetlockGroup": "workers", "checkInterval": "2s"}
+        settings |= {"fleetlockUrl": locks.url, "fleetlockGroup": "workers", "checkInterval": "8s"}
         settings |= {"retryInterval": "1s", "allowUnsignedOstreeImages": True}
     return settings
 

@@ -29,8 +29,8 @@ def catch(case: Case) -> Step | None:
 
 
 def resolve(case: Case) -> Step | None:
-    """A tag becomes a digest once; a running tag is looked up again each check interval."""
-    due = case.goal.kind is GoalKind.OS and not case.committed and case.now >= next_check(case.seen)
+    """A tag becomes a digest once; a running tag is looked up again each check interval, while the node is in service."""
+    due = case.goal.kind is GoalKind.OS and not case.locked and case.now >= next_check(case.seen)
     if not due and (case.facts.digest or case.wanted_booted):
         return None
     return attempt(case, "resolve", ResolveImage(reference=case.goal.reference))

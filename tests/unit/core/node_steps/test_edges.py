@@ -410,6 +410,12 @@ class TestOsUpdate:
         hourly = replace(CONFIG, check_interval=timedelta(days=1))
         assert isinstance(decide(replace(view, config=hourly, now=NOW + 3 * HOUR)), StageImage)
 
+    def test_out_of_service_nobody_looks_for_a_newer_one(self) -> None:
+        """It would be fetched, and the drain begun anew; a check interval shorter than a look would never end."""
+        view = seen(NEWER, RUNNING_OLD, node=IDLE, facts=os_facts(lock=GRANTED, os_checked=None))
+        assert decide(view) == Reboot(digest="sha256:newer", allow_unlocked=False)
+        assert isinstance(decide(replace(view, facts=os_facts(os_checked=None))), ResolveImage)
+
     def test_each_node_looks_at_a_moment_of_its_own(self) -> None:
         """A thousand nodes that were switched on together must not ask the registry together."""
         views = [seen(node=IDLE, facts=CHECKED, machine_id=f"{number:032x}") for number in range(1, 40)]
