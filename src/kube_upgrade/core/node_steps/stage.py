@@ -29,7 +29,7 @@ def catch(case: Case) -> Step | None:
 
 
 def resolve(case: Case) -> Step | None:
-    """A tag becomes a digest once; a running tag is looked up again each check interval, while the node is in service."""
+    """A tag becomes a digest once; in service a running tag is looked up again each check interval."""
     due = case.goal.kind is GoalKind.OS and not case.locked and case.now >= next_check(case.seen)
     if not due and (case.facts.digest or case.wanted_booted):
         return None
