@@ -88,6 +88,15 @@ class World:
 
     # --- what the controller writes -------------------------------------------------------------
 
+    def check(self, action: PublishStatus) -> None:
+        """GET of the Nodes that a status adopts or finds missing. Raises Refused."""
+        for name, version in action.adopts:
+            if name not in self.nodes or self.nodes[name].resource_version != version:
+                raise Refused(name)
+        for name, uid in action.gone:
+            if name in self.nodes and self.nodes[name].uid == uid:
+                raise Refused(name)
+
     def publish(self, read: Plan, status: PlanStatus) -> None:
         """PUT on /status. Raises Refused."""
         if (read.uid, read.resource_version) != (self.plan.uid, self.plan.resource_version):
@@ -286,6 +295,7 @@ def carry_out(world: World, seen: ClusterSnapshot, decision: Decision) -> Iterat
     for action in decision.actions:
         if isinstance(action, PublishStatus):
             try:
+                world.check(action)
                 world.publish(seen.plan, action.status)
             except Refused:
                 return

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kube_upgrade.controller.overlay import Overlay
+from kube_upgrade.controller.refusals import Refusals
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.errors import Conflict, NotFound
+from kube_upgrade.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound, ServerError
 from kube_upgrade.kube.wire import node as wire
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import status_object, to_plan
@@ -41,43 +42,51 @@ AT_ONCE = 16  # node patches under way: enough to keep an API server busy; each 
 log = logs.logger("act")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Which guards held. Without the status nothing else is done."""
+    """What came of a decision. Without the status nothing else is done."""
 
-    status: bool
-    nodes: bool
-
-    @property
-    def all(self) -> bool:
-        """True where nobody was first anywhere."""
-        return self.status and self.nodes
+    status: bool = True  # it stands as decided
+    published: bool = False  # it was written just now
+    written: tuple[NodeAction, ...] = ()
+    lost: bool = False  # somebody was first: a status, a claim or a Node was not as it was seen
+    trouble: KubeError | None = None  # what ended it early
 
 
 class Actor:
-    """The controller's hands. A refused guard (409, 404) is no error: somebody was first, a new snapshot will tell."""
+    """The controller's hands. A refused guard (409, 404) is no error: somebody was first, a new snapshot will tell.
+
+    A Node that the API server refuses to have written (403, 422, 5xx) is left to `refusals`; the others go on.
+    """
 
     def __init__(self, api: Api, *, plans: Overlay[Plan], nodes: Overlay[Node]) -> None:
+        self.refusals = Refusals()
         self._api = api
         self._plans = plans
         self._nodes = nodes
 
     async def carry_out(self, plan: Plan, decision: Decision) -> Done:
-        """What of it was done. Raises KubeError where the API server could not be asked."""
+        """What of it was done. Raises KubeError where nothing was, because the API server could not be asked."""
         written: Plan | None = None
         for action in decision.actions:
             if isinstance(action, PublishStatus) and (written := await self._publish(plan, action)) is None:
-                return Done(status=False, nodes=False)
-        orders = [action for action in decision.actions if isinstance(action, OrderNode)]
-        patches = [action for action in decision.actions if not isinstance(action, PublishStatus | OrderNode)]
-        return Done(status=True, nodes=await self._each([*await self._still_claimed(plan, written, orders), *patches]))
+                return Done(status=False, lost=True)
+        wanted = [action for action in decision.actions if not isinstance(action, PublishStatus)]
+        ready = [action for action in wanted if not self.refusals.rests(action.node)]
+        orders = [action for action in ready if isinstance(action, OrderNode)]
+        claimed = await self._still_claimed(plan, written, orders)
+        done = await self._each([*claimed, *(action for action in ready if not isinstance(action, OrderNode))])
+        return replace(done, published=written is not None, lost=done.lost or len(claimed) < len(orders))
 
-    async def tidy(self, actions: Sequence[NodeAction]) -> bool:
-        """Actions on nodes that no plan stands behind. True where every guard held."""
-        return await self._each(actions)
+    async def tidy(self, actions: Sequence[NodeAction]) -> Done:
+        """Actions on nodes that no plan stands behind."""
+        return await self._each([action for action in actions if not self.refusals.rests(action.node)])
 
     async def _publish(self, plan: Plan, action: PublishStatus) -> Plan | None:
         """The plan as it is now; None where somebody was first."""
+        adopts, gone = action.adopts, action.gone
+        if not all([await self._unchanged(*node) for node in adopts] + [await self._gone(*node) for node in gone]):
+            return None
         try:
             body = status_object(plan, action.status)
             written = await self._api.replace(paths.plan_status(plan.name), body, PlanObject)
@@ -87,6 +96,22 @@ class Actor:
         fresh = to_plan(written)
         self._plans.put(plan.name, plan.resource_version, fresh)
         return fresh
+
+    async def _unchanged(self, node: str, resource_version: str) -> bool:
+        """A watch of the Nodes that is late shows work under way that has long ended, its claim given to others."""
+        try:
+            found = await self._api.get(paths.node(node), NodeObject)
+        except NotFound:
+            return False
+        return found.metadata.resource_version == resource_version
+
+    async def _gone(self, node: str, uid: str) -> bool:
+        """A watch of the Nodes that is late does not show one that joined, and was claimed and ordered by another."""
+        try:
+            found = await self._api.get(paths.node(node), NodeObject)
+        except NotFound:
+            return True
+        return found.metadata.uid != uid
 
     async def _still_claimed(
         self, plan: Plan, written: Plan | None, orders: Sequence[OrderNode]
@@ -103,18 +128,34 @@ class Actor:
         claims = set(fresh.status.claims)
         return [order for order in orders if order.claim in claims]
 
-    async def _each(self, actions: Sequence[NodeAction]) -> bool:
+    async def _each(self, actions: Sequence[NodeAction]) -> Done:
         turnstile = asyncio.Semaphore(AT_ONCE)
 
-        async def one(action: NodeAction) -> bool:
+        async def one(action: NodeAction) -> bool | KubeError:
             async with turnstile:
-                return await self._patch(action)
+                return await self._tried(action)
 
         ends = await asyncio.gather(*(one(action) for action in actions), return_exceptions=True)
         for end in ends:  # only after all have ended: no write of this decision may land after the next snapshot
-            if isinstance(end, BaseException):
+            if isinstance(end, BaseException) and not isinstance(end, KubeError):
                 raise end
-        return all(ends)
+        return Done(
+            written=tuple(action for action, end in zip(actions, ends, strict=True) if end is True),
+            lost=any(end is False for end in ends),
+            trouble=next((end for end in ends if isinstance(end, KubeError)), None),
+        )
+
+    async def _tried(self, action: NodeAction) -> bool | KubeError:
+        """True where it was written, False where somebody was first, or what keeps the API server from answering."""
+        try:
+            held = await self._patch(action)
+        except (Forbidden, Invalid, ServerError) as error:
+            self.refusals.note(action.node, error)
+            return False
+        except KubeError as error:
+            return error
+        self.refusals.clear(action.node)
+        return held
 
     async def _patch(self, action: NodeAction) -> bool:
         node = self._nodes.get(action.node)

@@ -1,21 +1,25 @@
 """A decision as Kubernetes Events: on the node what happens to it, on the plan how far it is and why it waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kube_upgrade.core.rollout.fleet import failed
 from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
 from kube_upgrade.kube.wire.event import Announcement, ObjectReference
 from kube_upgrade.kube.wire.schema import KIND
-from kube_upgrade.model.action import Decision, OrderNode, WithdrawOrder
+from kube_upgrade.model.action import Decision, NodeAction, OrderNode, WithdrawOrder
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
 
+FAILED = "UpgradeFailed"
 
-def announcements(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announcement]:
-    """What of this decision is news to somebody who reads `kubectl describe`."""
+
+def of_actions(seen: ClusterSnapshot, actions: Iterable[NodeAction]) -> Iterator[Announcement]:
+    """What was written on nodes, to somebody who reads `kubectl describe node`."""
+    if not actions:
+        return
     nodes = {node.name: node for node in seen.nodes}
-    for action in decision.actions:
+    for action in actions:
         match action:
             case OrderNode():
                 note = f"upgrade to {action.claim.version} ordered (kubeadm upgrade {action.kubeadm})"
@@ -24,9 +28,13 @@ def announcements(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announc
             case WithdrawOrder():
                 yield _about(nodes[action.node], "UpgradeWithdrawn", "Withdraw", action.reason)
             case _:
-                pass  # status and settings speak for themselves
-    yield from _ends(seen, decision, nodes)
+                pass  # settings speak for themselves
+
+
+def of_status(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announcement]:
+    """What a status that was written says of the plan, and of nodes that ended well or failed."""
     yield from _about_plan(seen.plan, decision)
+    yield from _ends(seen, decision, {node.name: node for node in seen.nodes})
 
 
 def _outage(nodes: dict[str, Node], node: Node) -> Iterator[Announcement]:
@@ -47,7 +55,7 @@ def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> 
             yield _about(node, "UpgradeCompleted", "Verify", f"runs {claim.version} and is Ready")
         elif claim.node in kept and failed(node, claim):
             note = node.report.message or f"upgrade to {claim.version} failed"
-            yield _about(node, "UpgradeFailed", "Verify", note, warning=True)
+            yield _about(node, FAILED, "Verify", note, warning=True)
 
 
 def _about_plan(plan: Plan, decision: Decision) -> Iterator[Announcement]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from kube_upgrade.controller.act import Actor
+from kube_upgrade.controller.act import Actor, Done
 from kube_upgrade.controller.observe import World
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.core.backoff import pause
@@ -71,10 +71,14 @@ class Loop:
         snapshots = await self._world.snapshots(now)
         self._publisher.forget([seen.plan.name for seen in snapshots])
         waits: list[float] = []
-        held = bool(snapshots) or await self._actor.tidy(farewell(self._world.nodes.values(), now))
+        refusals = self._actor.refusals
+        refusals.keep(node.name for node in self._world.nodes.values())
+        held = bool(snapshots) or self._held(await self._actor.tidy(farewell(self._world.nodes.values(), now)))
         for seen in snapshots:
-            held = await self._carry_out(seen, waits) and held
+            held = await self._carry_out(replace(seen, refused=refusals.told()), waits) and held
         RECONCILE.observe(time.monotonic() - started)
+        if (seconds := refusals.seconds()) is not None:
+            waits.append(seconds)
         lost = self._after_loss(held)
         return max(min(waits, default=lost), lost) if lost else min(waits, default=None)
 
@@ -82,18 +86,26 @@ class Loop:
         """Decide for one plan and do it; adds when to look again. True where every guard held."""
         decision, early = self._paced(seen.plan, decide(seen))
         done = await self._actor.carry_out(seen.plan, decision)
+        # News is told now or never: the next snapshot shows what was written as if it had always been there.
         if done.status and not early:
-            # Claims that ended are told now or never; what a node refused is told when it is done.
-            self._publisher.publish(seen, decision if done.nodes else replace(decision, actions=()))
+            self._publisher.publish(seen, decision)
             rest = len(decision.status.claims) * SECONDS_PER_CLAIM
             self._publish_after[seen.plan.name] = asyncio.get_running_loop().time() + rest
+        self._publisher.tell(seen, done.written)
+        held = self._held(done)
         if early:
-            await asyncio.sleep(0.0 if decision.actions else early)
-        if early or (decision.actions and done.all):
-            waits.append(0.0)
+            await asyncio.sleep(0.0 if done.written else early)
+        if early or done.written or done.published:
+            waits.append(0.0)  # what was written may show the next step
         if decision.wake_at:
             waits.append(max(0.0, (decision.wake_at - seen.now).total_seconds()))
-        return done.all
+        return held
+
+    def _held(self, done: Done) -> bool:
+        """True where nobody was first anywhere. Raises what ended it early."""
+        if done.trouble is not None:
+            raise done.trouble
+        return not done.lost
 
     def _after_loss(self, held: bool) -> float:
         """Seconds to rest after a turn in which a guard did not hold, longer each time in a row; 0 where all held."""

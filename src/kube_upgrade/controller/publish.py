@@ -1,12 +1,12 @@
 """A decision in logs, metrics and Events: the same values that the status shows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kube_upgrade.controller.announce import announcements
+from kube_upgrade.controller.announce import FAILED, of_actions, of_status
 from kube_upgrade.core.rollout.fleet import selecting
 from kube_upgrade.kube.wire.event import Announcement
-from kube_upgrade.model.action import Decision
+from kube_upgrade.model.action import Decision, NodeAction
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -28,6 +28,7 @@ class Publisher:
         self._nodes = nodes
         self._holds: dict[str, Mapping[str, Hold]] = {}
         self._last: dict[str, tuple[ClusterSnapshot, Decision]] = {}
+        self._failures: dict[str, set[Announcement]] = {}  # those that still stand were told
 
     def publish(self, seen: ClusterSnapshot, decision: Decision) -> None:
         """Say it once."""
@@ -36,9 +37,19 @@ class Publisher:
         self._log_holds(plan, decision.holds)
         if decision.status.summary != seen.plan.status.summary:
             log.info("plan", plan=plan, summary=decision.status.summary)
-        for said in announcements(seen, decision):
-            self._announce(said)
+        failures = set[Announcement]()
+        for said in of_status(seen, decision):
+            if said.reason == FAILED:
+                failures.add(said)
+            if said.reason != FAILED or said not in self._failures.get(plan, ()):
+                self._announce(said)
+        self._failures[plan] = failures
         self._last[plan] = (seen, decision)
+
+    def tell(self, seen: ClusterSnapshot, written: Sequence[NodeAction]) -> None:
+        """What was written on nodes."""
+        for said in of_actions(seen, written):
+            self._announce(said)
 
     def refresh(self) -> None:
         """Set the gauges to the last decision about each plan, and the phases to what the daemons say now: when
@@ -54,6 +65,7 @@ class Publisher:
         """Only these plans are left; none of them once this replica leads no longer."""
         self._last = {plan: self._last[plan] for plan in plans if plan in self._last}
         self._holds = {plan: self._holds[plan] for plan in plans if plan in self._holds}
+        self._failures = {plan: self._failures[plan] for plan in plans if plan in self._failures}
 
     def _log_claims(self, plan: str, old: tuple[Claim, ...], new: tuple[Claim, ...]) -> None:
         before, after = {claim.node for claim in old}, {claim.node for claim in new}

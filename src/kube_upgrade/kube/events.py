@@ -14,7 +14,7 @@ from kube_upgrade.kube.wire.event import Announcement, namespace_of, repetition,
 from kube_upgrade.kube.wire.list import Identified
 from kube_upgrade.telemetry import logs
 
-WAITING = 1000  # announcements not yet written; more are dropped
+WAITING = 4000  # announcements not yet written, as many as a full turn of a plan can bring; more are dropped
 REMEMBERED = 4096  # series known by name, the least recently used forgotten first
 
 _log = logs.logger("events")

@@ -12,9 +12,15 @@ from kube_upgrade.model.version import KubeVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishStatus:
-    """Replace the plan's status, which also claims and releases nodes: compare-and-swap on its resourceVersion."""
+    """Replace the plan's status, which also claims and releases nodes: compare-and-swap on its resourceVersion.
+
+    Valid only while the Nodes that it adopts are as they were seen, (name, resourceVersion) of each, and those whose
+    claims end because they are not there, (name, uid) of each, are not there.
+    """
 
     status: PlanStatus
+    adopts: tuple[tuple[str, str], ...] = ()
+    gone: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

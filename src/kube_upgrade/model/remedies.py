@@ -96,4 +96,8 @@ REMEDIES: dict[Reason, Remedy] = {
         "The node has been at it for longer than `spec.progressDeadline` since kubeadm began; it counts as failed.",
         "Look at the node. It keeps its lock and goes on by itself if it can.",
     ),
+    Reason.PATCH_REFUSED: Remedy(
+        "The node is claimed, and the API server refuses its order; the message has the server's words.",
+        "Mend the right, the admission policy or the webhook that refuses it. It is tried again each minute at least.",
+    ),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """What the controller sees at one moment. Nothing in here changes, and nothing outside of it is asked."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from kube_upgrade.model.node import Node
@@ -30,3 +31,4 @@ class ClusterSnapshot:
     kubeadm_config_trouble: str = ""  # why that could not be read; the version is None then
     active_plan: str = ""  # the oldest plan's name; empty where this one is it
     controller_node: str = ""  # where the controller itself runs, if known
+    refused: Mapping[str, str] = field(default_factory=dict)  # node → why the API server refuses our patch of it

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     LOCK_BUSY = "LockBusy"
     DRAIN_BLOCKED = "DrainBlocked"
     STALLED = "Stalled"
+    PATCH_REFUSED = "PatchRefused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from kube_upgrade.controller.announce import announcements
+from kube_upgrade.controller.announce import of_actions, of_status
 from kube_upgrade.model.action import Decision, OrderNode, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Plan
@@ -26,7 +26,7 @@ def said(
     )
     seen = ClusterSnapshot(now=NOON, plan=plan, nodes=(node,))
     decision = Decision(actions=actions, status=after, holds={}, hop=NEW, wake_at=None)
-    found = announcements(seen, decision)
+    found = [*of_actions(seen, actions), *of_status(seen, decision)]
     return [(each.type, each.regarding.kind, each.regarding.name, each.reason, each.note) for each in found]
 
 

@@ -16,7 +16,7 @@ from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject
 from kube_upgrade.kube.wire.schema import PlanObject
-from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode
+from kube_upgrade.model.action import ConfigureNode, Decision, OrderNode, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -57,9 +57,9 @@ async def test_a_node_that_has_changed_is_left_alone_and_the_others_are_written(
     api, versions = a_cluster()
     api.memory.patch(paths.node("w2"), {"metadata": {"labels": {"a": "b"}}})
 
-    held = await an_actor(api).tidy(settings(versions))
+    done = await an_actor(api).tidy(settings(versions))
 
-    assert not held
+    assert done.lost
     assert written(api) == [name for name in NODES if name != "w2"]
 
 
@@ -85,7 +85,8 @@ async def test_a_claim_and_its_order_are_two_requests() -> None:
 
     done = await an_actor(api).carry_out(plan, decision)
 
-    assert done.all
+    assert not done.lost
+    assert len(done.written) == 2
     assert api.requests[0] == ("update", paths.plan_status(PLAN))
     assert sorted(api.requests[1:]) == [("patch", paths.node("cp1")), ("patch", paths.node("w1"))]
 
@@ -96,7 +97,7 @@ async def test_where_the_status_is_not_written_nothing_else_is_done() -> None:
 
     done = await an_actor(api).carry_out(plan, decision)
 
-    assert (done.status, done.nodes) == (False, False)
+    assert (done.status, done.lost, done.written) == (False, True, ())
     assert patched(api) == []
 
 
@@ -105,10 +106,46 @@ async def test_an_order_on_a_claim_that_does_not_stand_any_more_is_not_written()
     api, plan, decision = a_first_decision()
     orders = tuple(action for action in decision.actions if isinstance(action, OrderNode))
 
-    await an_actor(api).carry_out(plan, replace(decision, actions=orders))
+    done = await an_actor(api).carry_out(plan, replace(decision, actions=orders))
 
     assert len(orders) == 1
+    assert done.lost, "or the loop would look again at once, and find the same"
     assert patched(api) == []
+
+
+Nodes = tuple[tuple[str, str], ...]
+
+
+def publishing(decision: Decision, *, adopts: Nodes = (), gone: Nodes = ()) -> Decision:
+    (status,) = [action for action in decision.actions if isinstance(action, PublishStatus)]
+    return replace(decision, actions=(replace(status, adopts=adopts, gone=gone),))
+
+
+async def test_work_is_adopted_only_from_a_node_that_is_as_it_was_seen() -> None:
+    api, plan, decision = a_first_decision()
+    version = api.memory.get(paths.node("cp1"))["metadata"]["resourceVersion"]
+    adopting = publishing(decision, adopts=(("cp1", version),))
+    api.memory.patch(paths.node("cp1"), {"metadata": {"annotations": {"a": "b"}}})
+
+    assert (await an_actor(api).carry_out(plan, adopting)).lost
+    assert ("update", paths.plan_status(PLAN)) not in api.requests
+
+    version = api.memory.get(paths.node("cp1"))["metadata"]["resourceVersion"]
+    assert not (await an_actor(api).carry_out(plan, publishing(decision, adopts=(("cp1", version),)))).lost
+
+
+OWN, NAMESAKE = "its own", "its namesake's"
+
+
+@pytest.mark.parametrize(("node", "uid", "ends"), [("w1", OWN, False), ("w1", NAMESAKE, True), ("w9", OWN, True)])
+async def test_a_claim_ends_without_its_node_only_where_that_is_gone(node: str, uid: str, ends: bool) -> None:
+    """A watch of the Nodes that is late does not know one that has joined, and that another leader has ordered."""
+    api, plan, decision = a_first_decision()
+    known = api.memory.get(paths.node("w1"))["metadata"]["uid"] if uid == OWN else uid
+
+    done = await an_actor(api).carry_out(plan, publishing(decision, gone=((node, known),)))
+
+    assert done.status is ends
 
 
 async def test_after_an_error_no_write_is_still_under_way() -> None:
@@ -123,9 +160,10 @@ async def test_after_an_error_no_write_is_still_under_way() -> None:
 
     api.weather = lightning
 
-    with pytest.raises(Unreachable):
-        await an_actor(api).tidy(settings(versions))
+    done = await an_actor(api).tidy(settings(versions))
 
+    assert isinstance(done.trouble, Unreachable)
+    assert len(done.written) == len(NODES) - 1
     before = list(api.requests)
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert others == []

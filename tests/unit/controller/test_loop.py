@@ -11,11 +11,13 @@ from structlog.testing import capture_logs
 from kube_upgrade.controller.act import Done
 from kube_upgrade.controller.loop import Loop
 from kube_upgrade.controller.publish import Publisher
+from kube_upgrade.controller.refusals import Refusals
 from kube_upgrade.model.action import Decision, NodeAction, OrderNode, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Percent, Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from support.builders import CONTROL, NOW, WORKERS, a_claim, a_group, a_node, a_plan, control_planes_done, upgraded
+from support.live import virtual
 
 NAMES = [f"w-{n:03}" for n in range(400)]  # a fifth of a second between two writes of their claims
 
@@ -42,13 +44,16 @@ class Hands:
     """Remembers what it was asked to do."""
 
     done: list[tuple[str, ...]] = field(default_factory=list)
+    refusals: Refusals = field(default_factory=Refusals)
 
     async def carry_out(self, plan: Plan, decision: Decision) -> Done:
         self.done.append(tuple(sorted({type(action).__name__ for action in decision.actions})))
-        return Done(status=True, nodes=True)
+        kinds = [isinstance(action, PublishStatus) for action in decision.actions]
+        written = tuple(action for action in decision.actions if not isinstance(action, PublishStatus))
+        return Done(published=any(kinds), written=written)
 
-    async def tidy(self, actions: list[NodeAction]) -> bool:
-        return True
+    async def tidy(self, actions: list[NodeAction]) -> Done:
+        return Done()
 
 
 def cluster(*done: str, claimed: Iterator[str] | list[str]) -> ClusterSnapshot:
@@ -57,6 +62,7 @@ def cluster(*done: str, claimed: Iterator[str] | list[str]) -> ClusterSnapshot:
     return control_planes_done(*nodes, plan=a_plan(CONTROL, wide, claims=[a_claim(name) for name in claimed]))
 
 
+@virtual
 async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_for_it() -> None:
     eyes, hands = Eyes(cluster(claimed=[])), Hands()
     loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
@@ -72,6 +78,7 @@ async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_fo
     assert PublishStatus.__name__ not in hands.done[2], "the first release waits"
 
 
+@virtual
 async def test_an_order_whose_claim_is_not_written_yet_waits_with_the_status() -> None:
     eyes, hands = Eyes(cluster(claimed=[])), Hands()
     loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
@@ -89,7 +96,7 @@ class OneNodeWasFirst(Hands):
 
     async def carry_out(self, plan: Plan, decision: Decision) -> Done:
         await super().carry_out(plan, decision)
-        return Done(status=True, nodes=False)
+        return Done(lost=True)
 
 
 async def test_what_the_status_says_is_told_though_a_node_was_changed_by_somebody_first() -> None:
@@ -116,8 +123,8 @@ class Refused(Hands):
     holds: bool = False
 
     async def carry_out(self, plan: Plan, decision: Decision) -> Done:
-        await super().carry_out(plan, decision)
-        return Done(status=self.holds, nodes=self.holds)
+        done = await super().carry_out(plan, decision)
+        return done if self.holds else Done(status=False, lost=True)
 
 
 async def test_guards_lost_again_and_again_are_tried_less_and_less_often_and_told_once() -> None:

@@ -22,14 +22,17 @@ def decide(seen: ClusterSnapshot) -> Decision:
     before = survey(seen)
     tended = [tend(before, claim) for claim in seen.plan.status.claims]
     claims = [each.claim for each in tended if each.claim]
-    claims += adopt(before)[: MAX_CLAIMS - len(claims)]
+    adopted = adopt(before)[: MAX_CLAIMS - len(claims)]
+    claims += adopted
     fleet = replace(_with_claims(before, claims), durations=_learned(seen, tended))
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
-    holds |= _out_of_reach(fleet)
+    holds |= _refused(fleet) | _out_of_reach(fleet)
     fleet.room = MAX_CLAIMS - len(claims)
     started = _start(fleet, holds)
     status = report(fleet, (*claims, *started), holds)
-    actions: list[Action] = [] if status == seen.plan.status else [PublishStatus(status=status)]
+    adopts = tuple((claim.node, before.nodes[claim.node].resource_version) for claim in adopted)
+    publish = PublishStatus(status=status, adopts=adopts, gone=_gone(before))
+    actions: list[Action] = [] if status == seen.plan.status else [publish]
     if not seen.active_plan and not fleet.foreign_until:
         actions += _first_orders(fleet, started)
         actions += _on_nodes(before, fleet, tended, holds)
@@ -89,6 +92,23 @@ def imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
     fleet.tallies[group.name].start(node.name)
     if node.control_plane:
         fleet.busy_control_planes.append(node.name)
+
+
+def _gone(fleet: Fleet) -> tuple[tuple[str, str], ...]:
+    """Claims, by node and uid, that end because their Node object is not there any more, or is another one."""
+    claims = [(claim.node, claim.uid) for claim in fleet.seen.plan.status.claims]
+    return tuple((name, uid) for name, uid in claims if name not in fleet.nodes or fleet.nodes[name].uid != uid)
+
+
+def _refused(fleet: Fleet) -> dict[str, Hold]:
+    """Claimed nodes that nothing can be written on: why they do not get on."""
+    refused = fleet.seen.refused
+    waiting = {name: claim for name, claim in fleet.claims.items() if name in refused}
+    return {
+        name: Hold(Reason.PATCH_REFUSED, f"the API server refuses the order: {refused[name]}")
+        for name, claim in waiting.items()
+        if not ordered(fleet.nodes[name], claim)
+    }
 
 
 def _out_of_reach(fleet: Fleet) -> dict[str, Hold]:

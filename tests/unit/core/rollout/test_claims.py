@@ -11,7 +11,7 @@ from kube_upgrade.model.action import OrderNode, PublishStatus, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Plan
-from kube_upgrade.model.status import Reason
+from kube_upgrade.model.status import Hold, Reason
 from support.builders import (
     CONTROL,
     HOUR,
@@ -357,6 +357,24 @@ def test_a_claim_whose_node_object_is_gone_or_was_created_anew_is_over() -> None
     reborn = control_planes_done(a_node("w-1", uid="another"), plan=CLAIMED)
     assert claims(reborn)["w-1"].uid == "another"
     assert orders(reborn)["w-1"].claim.uid == "another"
+
+
+def test_what_a_status_rests_on_is_named_with_it() -> None:
+    """Nodes whose claims end because they are not there, and nodes whose work under way is adopted."""
+    gone = control_planes_done(a_node("w-2"), plan=CLAIMED)
+    (publish,) = [action for action in decide(gone).actions if isinstance(action, PublishStatus)]
+    assert (publish.gone, publish.adopts) == ((("w-1", "w-1-uid"),), ())
+
+    busy = a_node("w-1", resource_version="77", **said(NodeStatus.UPGRADING))
+    (publish,) = [a for a in decide(control_planes_done(busy)).actions if isinstance(a, PublishStatus)]
+    assert (publish.gone, publish.adopts) == ((), (("w-1", "77"),))
+
+
+def test_a_claimed_node_on_which_nothing_can_be_written_says_why() -> None:
+    snapshot = replace(control_planes_done(a_node("w-1"), plan=CLAIMED), refused={"w-1": "denied", "w-2": "denied"})
+    assert decide(snapshot).holds["w-1"] == Hold(Reason.PATCH_REFUSED, "the API server refuses the order: denied")
+    ordered = replace(snapshot, nodes=control_planes_done(a_node("w-1", **said())).nodes)
+    assert "w-1" not in decide(ordered).holds
 
 
 def test_of_two_claims_for_one_node_only_one_survives() -> None:
