@@ -1,7 +1,7 @@
 """Two controllers at once, each pausable between look, claim and every single order (design: 2.4, ADR 2).
 
 Lease election makes this rare; only compare-and-swap makes it harmless. Each leader's copy of the API lags behind by
-as much as hypothesis likes, plan and nodes together, and their clocks differ.
+as much as hypothesis likes, for plan and nodes alike or for one of them alone, and their clocks differ.
 """
 
 from collections.abc import Container, Iterator
@@ -28,15 +28,17 @@ class Leader:
     world: World
     bounds: Bounds
     clock: timedelta
-    at: int = 0  # index of the state that its copy shows
+    plan_at: int = 0  # index of the state that its copy of the plan shows
+    nodes_at: int = 0  # the same for the nodes: their watch may be late alone
     seen: ClusterSnapshot | None = None
     doing: Iterator[str] | None = None
 
-    def look(self, lag: int) -> None:
-        """Read a state that is `lag` writes old, or what it knew already, and decide; what was under way is dropped."""
-        self.at = max(self.at, len(self.world.states) - 1 - lag)
-        state = self.world.states[self.at]
-        self.seen = self.world.snapshot(plan=state, nodes=state, clock=self.clock)
+    def look(self, plan: int = 0, nodes: int = 0) -> None:
+        """Read states so many writes old, or what it knew already, and decide; what was under way is dropped."""
+        newest = len(self.world.states) - 1
+        self.plan_at, self.nodes_at = max(self.plan_at, newest - plan), max(self.nodes_at, newest - nodes)
+        states = self.world.states
+        self.seen = self.world.snapshot(plan=states[self.plan_at], nodes=states[self.nodes_at], clock=self.clock)
         self.doing = carry_out(self.world, self.seen, decide(self.seen))
 
     def go_on(self, requests: int, until: Container[str] = ()) -> None:
@@ -92,9 +94,10 @@ def perform(world: World, script: list[Act]) -> tuple[Leader, Leader, Bounds]:
         note(f"{world.now:%H:%M:%S} {name} {node} {variant}")
         match name.rpartition(" "):
             case ("look", _, who) if who in leaders:
-                leaders[who].look(lag=max(0, variant - 2) * node)
+                late = max(0, variant - 2) * node
+                leaders[who].look(plan=late if variant % 3 else 0, nodes=late if variant % 3 != 1 else 0)
             case ("turn", _, who) if who in leaders:
-                leaders[who].look(lag=0)
+                leaders[who].look()
                 leaders[who].finish()
             case ("go on", _, who) if who in leaders:
                 leaders[who].go_on(1 + variant % 2)
@@ -115,7 +118,7 @@ def come_to_rest(world: World, leaders: tuple[Leader, Leader], rounds: int = 600
     for number in range(rounds):
         leader = leaders[number % 2]
         before = world.state.revision
-        leader.look(lag=0)
+        leader.look()
         leader.finish()
         for name in sorted(world.machines):
             world.machines[name].step()
