@@ -62,14 +62,16 @@ def adopt(fleet: Fleet) -> list[Claim]:
 
 
 def stray_orders(fleet: Fleet) -> list[WithdrawOrder]:
-    """Orders that nobody claimed and that have not reached kubeadm, such as upstream's for a whole group at once.
+    """Orders that nobody claimed and that have not reached kubeadm, such as upstream's for a whole group at once;
+    and those of nodes that were rolled back since: each must be free before it is ordered anew.
 
     On a node that no group selects only an order of ours: its plan was deleted while this one waited.
     """
     return [
         _withdraw(fleet, node, "no claim stands for this order")
         for name, node in fleet.nodes.items()
-        if name not in fleet.claims and waiting_order(node) and (fleet.members[name] or _ours(node))
+        if (name not in fleet.claims and waiting_order(node) and (fleet.members[name] or _ours(node)))
+        or (fleet.members[name] and fleet.rolled_back(node))
     ]
 
 

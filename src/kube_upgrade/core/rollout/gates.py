@@ -166,7 +166,7 @@ def node_not_held(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 
 def no_stray_order(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """An order that nobody claimed is withdrawn before the node is claimed."""
-    if node.name in fleet.claims or not waiting_order(node):
+    if node.name in fleet.claims or not (waiting_order(node) or fleet.rolled_back(node)):
         return None
     return Hold(Reason.ORDER_WITHDRAWN, "an order that no claim stands for is taken back first")
 
@@ -352,6 +352,7 @@ def ordinary(fleet: Fleet, node: Node) -> bool:
         node.ready
         and not node.unschedulable
         and not under_way(node)
+        and not fleet.rolled_back(node)
         and node.hold is None
         and node.name not in fleet.claims
         and not node.control_plane

@@ -11,6 +11,7 @@ from kube_upgrade.model.action import OrderNode, PublishStatus, WithdrawOrder
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Plan
+from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Hold, Reason
 from support.builders import (
     CONTROL,
@@ -59,10 +60,49 @@ def test_a_node_is_claimed_before_it_is_ordered() -> None:
 
 
 def test_a_node_that_has_its_order_already_is_claimed_and_not_ordered_again() -> None:
-    """Its daemon said completed, and it is not: a second order would lead it through kubeadm again."""
-    snapshot = control_planes_done(a_node("w-1", **said(NodeStatus.COMPLETED)))
-    assert started(snapshot) == ["w-1"]
-    assert orders(snapshot) == {}
+    """It is where it should be and a mirror pod is away for a moment: an order would lead it through kubeadm again."""
+    pods = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}", NEW)]
+    pods = [pod for pod in pods if (pod.node, pod.component) != ("cp-2", "kube-scheduler")]
+    snapshot = control_planes_done(pods=pods)
+    assert started(snapshot) == ["cp-2"]
+    assert (orders(snapshot), withdrawals(snapshot)) == ({}, {})
+
+
+ROLLED_BACK = a_node("w-1", **said(NodeStatus.COMPLETED))
+
+
+def test_the_order_of_a_node_that_was_rolled_back_is_taken_back_and_then_given_anew() -> None:
+    """Its daemon ignores an order that it has completed."""
+    snapshot = control_planes_done(
+        ROLLED_BACK, a_node("w-2"), plan=a_plan(CONTROL, replace(WORKERS, max_unavailable=2))
+    )
+    assert withdrawals(snapshot)["w-1"].reason == "no claim stands for this order"
+    assert started(snapshot) == ["w-2"], "one with another is not held by it"
+    assert held(snapshot, "w-1") is Reason.ORDER_WITHDRAWN
+    free = replace(ROLLED_BACK, order=None, withdrawn=NOW)
+    again = control_planes_done(free)
+    assert (started(again), list(orders(again))) == (["w-1"], ["w-1"])
+    lost = replace(again, plan=replace(again.plan, status=decide(again).status))  # a 409 between the two
+    assert list(orders(lost)) == ["w-1"]
+
+
+def test_the_order_of_a_control_plane_node_whose_static_pods_were_rolled_back_is_taken_back() -> None:
+    pods = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}", OLD if i == 2 else NEW)]
+    assert list(withdrawals(control_planes_done(pods=pods))) == ["cp-2"]
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        control_planes_done(ROLLED_BACK, plan=CLAIMED),
+        control_planes_done(upgraded("w-1", ready=False)),
+        control_planes_done(upgraded("w-1")),
+        control_planes_done(a_node("w-1", kubelet=None, **said(NodeStatus.COMPLETED))),
+    ],
+    ids=["claimed: its kubelet's version comes in a moment", "not Ready", "well", "no kubelet version is known"],
+)
+def test_no_other_completed_order_is_taken_back(snapshot: ClusterSnapshot) -> None:
+    assert (withdrawals(snapshot), orders(snapshot)) == ({}, {})
 
 
 def test_a_standing_claim_is_ordered_with_the_nodes_resource_version() -> None:
