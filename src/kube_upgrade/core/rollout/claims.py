@@ -40,8 +40,7 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     missing = _missing(fleet, claim, node)
     if not missing and not node.drain:
         return _proven(fleet, claim, group)
-    untimed = claim.untimed or _spoiled(fleet, claim, node)
-    claim = replace(claim, proven_at=None, started_at=_started_at(fleet, claim, node), untimed=untimed)
+    claim = _unproven(fleet, claim, node)
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
         return _give_up(fleet, claim, node, reason)
@@ -85,12 +84,18 @@ def new_claim(fleet: Fleet, node: Node, group: Group, version: KubeVersion) -> C
     return Claim(node=node.name, uid=node.uid, group=group.name, version=version, since=since)
 
 
+def _unproven(fleet: Fleet, claim: Claim, node: Node) -> Claim:
+    """The claim of a node that is not, or not any more, where it should be."""
+    untimed = claim.untimed or _spoiled(fleet, claim, node)
+    return replace(claim, proven_at=None, started_at=_started_at(fleet, claim, node), untimed=untimed)
+
+
 def _started_at(fleet: Fleet, claim: Claim, node: Node) -> datetime | None:
     """kubeadm comes right after the lock's grant, and only from there on is there a deadline. A failed node that tries
-    anew counts anew."""
+    anew, and one that falls ill in its soak, counts anew."""
     if waiting_order(node) or failed(node, claim):
         return None
-    return claim.started_at or fleet.seen.now
+    return fleet.seen.now if claim.proven_at or not claim.started_at else claim.started_at
 
 
 def _spoiled(fleet: Fleet, claim: Claim, node: Node) -> bool:
@@ -124,7 +129,9 @@ def _waiting_for_lock(node: Node) -> Hold | None:
 
 def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> Tended:
     if node.report.status in MUTATING:
-        return Tended(claim)  # it began just before its order was withdrawn, and finishes
+        # It began just before its order was withdrawn, and finishes.
+        claim = _unproven(fleet, claim, node)
+        return Tended(claim, hold=_in_flight(fleet, claim, node, _missing(fleet, claim, node)))
     if node.withdrawn is not None and node.withdrawn >= claim.since:
         return _fenced(fleet, claim, node, group)
     if group is None or (reason := _outdated(fleet, claim, node, group)):

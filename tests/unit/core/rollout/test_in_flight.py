@@ -4,13 +4,15 @@ from dataclasses import replace
 
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.ownership import CONDITION, SILENCE
-from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.node import NodeStatus, Report
 from kube_upgrade.model.status import PlanStatus, Reason
 from support.builders import (
+    CONTROL,
     HOUR,
     MINUTE,
     NOW,
     SECOND,
+    WORKERS,
     a_claim,
     a_drain,
     a_node,
@@ -18,6 +20,7 @@ from support.builders import (
     control_planes_done,
     said,
     seen,
+    upgraded,
 )
 
 UNDER_WAY = a_node("w-1", **said(NodeStatus.UPGRADING, message="kubeadm upgrade node to v1.37.2"))
@@ -57,6 +60,32 @@ def test_a_failed_node_that_tries_anew_counts_anew() -> None:
     claim = a_claim("w-1", started_at=NOW - HOUR)
     retrying = a_node("w-1", **said(NodeStatus.PENDING))
     assert decide(control_planes_done(retrying, plan=a_plan(claims=[claim]))).status.claims[0].started_at is None
+
+
+def test_a_node_that_falls_ill_late_in_a_long_soak_has_its_deadline_anew() -> None:
+    """kubelet restarts for ten seconds; that is no deadline missed."""
+    soaking = a_claim("w-1", since=NOW - HOUR, started_at=NOW - 55 * MINUTE, proven_at=NOW - 45 * MINUTE)
+    plan = a_plan(CONTROL, replace(WORKERS, soak=HOUR), claims=[soaking])
+    ill = control_planes_done(upgraded("w-1", ready=False), a_node("w-2"), plan=plan)
+    decision = decide(ill)
+    assert (decision.status.nodes.failed, decision.status.claims[0].started_at) == (0, NOW)
+    assert decision.holds["w-1"].reason is Reason.NOT_PROVEN
+    later = replace(ill, plan=replace(plan, status=decision.status), now=NOW + 45 * MINUTE)
+    assert decide(later).holds["w-1"].reason is Reason.STALLED
+
+
+def test_a_node_under_way_without_an_order_has_the_same_deadline() -> None:
+    """It began just before its order was withdrawn, and may get stuck like any other."""
+    stray = a_node("w-1", report=Report(status=NodeStatus.UPGRADING, message="kubeadm upgrade node"))
+    first = control_planes_done(stray, a_node("w-2"), plan=a_plan(claims=[a_claim("w-1", since=NOW - 100 * HOUR)]))
+    status = decide(first).status
+    assert status.claims[0].started_at == NOW
+    late = replace(first, plan=replace(first.plan, status=status), now=NOW + 45 * MINUTE)
+    decision = decide(late)
+    assert decision.holds["w-1"].reason is Reason.STALLED
+    assert decision.holds["w-1"].message.endswith("longer than progressDeadline 0:45:00: kubeadm upgrade node")
+    assert (decision.status.nodes.failed, decision.holds["w-2"].reason) == (1, Reason.TOO_MANY_FAILURES)
+    assert decision.status.claims[0].untimed
 
 
 def test_a_busy_lock_is_shown_in_the_servers_words() -> None:
