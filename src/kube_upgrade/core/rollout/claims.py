@@ -192,8 +192,18 @@ def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> st
         return ""  # a failed or finished node keeps its claim, whatever pauses
     if hold := first_hold(fleet, node, group, WITHDRAWING):
         return hold.message
-    expired = node.order and node.order.start_before and node.order.start_before <= fleet.seen.now
-    return "its startBefore has passed: the daemon will not begin with this order" if expired else ""
+    return _too_late(fleet, node)
+
+
+def _too_late(fleet: Fleet, node: Node) -> str:
+    """Why a waiting order's startBefore is of no use, or is later than starts may be; empty where it is neither."""
+    until = node.order.start_before if node.order else None
+    if until and until <= fleet.seen.now:
+        return "its startBefore has passed: the daemon will not begin with this order"
+    # Not compared with what was learned: that changes with each node that ends, and none shall wait anew for it.
+    if fleet.closes and (until is None or until > fleet.closes):
+        return f"its startBefore is later than {fleet.closes:%H:%M} UTC, when starts end now"
+    return ""
 
 
 def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:

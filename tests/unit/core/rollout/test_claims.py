@@ -1,7 +1,7 @@
 """What becomes of a claim: ordered, given up, proven, soaked, released; and orders that have none (ADR 2)."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Hold, Reason
+from kube_upgrade.model.status import Duration, Hold, Reason
 from support.builders import (
     CONTROL,
     HOUR,
@@ -195,6 +195,26 @@ def test_an_order_whose_start_before_has_passed_is_withdrawn_and_given_anew() ->
     assert "w-1" in withdrawals(control_planes_done(node, plan=CLAIMED))
     begun = a_node("w-1", **said(NodeStatus.UPGRADING, start_before=NOW - SECOND))
     assert withdrawals(control_planes_done(begun, plan=CLAIMED)) == {}
+
+
+@pytest.mark.parametrize("start_before", [None, NOW + 2 * HOUR])
+def test_an_order_that_may_begin_after_a_close_that_was_added_since_is_withdrawn_and_given_anew(
+    start_before: datetime | None,
+) -> None:
+    """A freeze or a window that a person adds holds for orders that wait already."""
+    plan = replace(CLAIMED, freezes=(Freeze(since=NOW + HOUR, until=NOW + 9 * HOUR),))
+    late = control_planes_done(a_node("w-1", **said(start_before=start_before)), plan=plan)
+    assert withdrawals(late)["w-1"].reason == "its startBefore is later than 09:00 UTC, when starts end now"
+    begun = control_planes_done(a_node("w-1", **said(NodeStatus.UPGRADING, start_before=start_before)), plan=plan)
+    assert withdrawals(begun) == {}
+
+
+def test_an_order_that_ends_in_time_is_not_withdrawn_for_what_was_learned_since() -> None:
+    """Else every wait at the lock would begin anew with each node that ends."""
+    plan = replace(CLAIMED, windows=(a_window("0 7 * * *", 4),))
+    plan = replace(plan, status=replace(plan.status, durations={"workers": Duration(count=9, p50=600, p90=600)}))
+    snapshot = control_planes_done(a_node("w-1", **said(start_before=NOW + 3 * HOUR)), plan=plan)
+    assert withdrawals(snapshot) == {}
 
 
 # --- withdrawal ---------------------------------------------------------------------------------
