@@ -17,7 +17,7 @@ from kube_upgrade.controller.main import while_leading
 from kube_upgrade.controller.observe import World
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.errors import KubeError, Unreachable
+from kube_upgrade.kube.errors import KubeError, Unreachable, api_error
 from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.lab.judge import Breach, Rule, judge
 from kube_upgrade.model.node import Node
@@ -25,11 +25,13 @@ from kube_upgrade.model.plan import Plan
 from support.async_memory_api import AsyncMemoryApi
 from support.memory_api import MemoryApi
 from support.paused_leaders import Cluster
+from support.rights import BASE, permit, rights
 from support.virtual_time import VirtualClock, in_no_time
 
 DAEMONS_STEP = 1.0  # seconds between two steps of each daemon
 PATIENCE = 1200.0  # seconds, all of them virtual
 REFUSED = Unreachable("connection refused")
+RIGHTS = rights(BASE / "upgrade-controller-rbac.yaml")
 
 
 def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -52,7 +54,7 @@ class Request:
 
 
 class LiveApi(AsyncMemoryApi):
-    """One client's way to the API server. `late` is by how many seconds its watches lag."""
+    """One controller's way to the API server, under its rights. `late` is by how many seconds its watches lag."""
 
     def __init__(self, memory: MemoryApi, *, late: float = 0.0) -> None:
         super().__init__(memory)
@@ -66,6 +68,8 @@ class LiveApi(AsyncMemoryApi):
         self.asked_at.append(Request(asyncio.get_running_loop().time(), verb, path))
         if self.away:
             raise REFUSED
+        if not permit(RIGHTS, verb, path):
+            raise api_error(403, "Forbidden", f"deploy/base lets no controller {verb} {path}")
         self.before(verb, path)
 
     def go_away(self) -> None:
