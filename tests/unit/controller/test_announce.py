@@ -3,8 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from kube_upgrade.controller.announce import of_actions, of_status
 from kube_upgrade.model.action import Decision, OrderNode, WithdrawOrder
+from kube_upgrade.model.labels import CONTROL_PLANE_LABEL
 from kube_upgrade.model.node import KubeadmRole, Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -19,12 +22,16 @@ BUSY = PlanStatus(summary="Progressing: Upgrading groups [workers]", claims=(CLA
 
 
 def said(
-    node: Node, before: PlanStatus, after: PlanStatus, *actions: OrderNode | WithdrawOrder
+    node: Node,
+    before: PlanStatus,
+    after: PlanStatus,
+    *actions: OrderNode | WithdrawOrder,
+    others: tuple[Node, ...] = (),
 ) -> list[tuple[str, ...]]:
     plan = Plan(
         name="cluster", uid="p", resource_version="1", generation=1, created=NOON, version=NEW, groups=(), status=before
     )
-    seen = ClusterSnapshot(now=NOON, plan=plan, nodes=(node,))
+    seen = ClusterSnapshot(now=NOON, plan=plan, nodes=(node, *others))
     decision = Decision(actions=actions, status=after, holds={}, hop=NEW, wake_at=None)
     found = [*of_actions(seen, actions), *of_status(seen, decision)]
     return [(each.type, each.regarding.kind, each.regarding.name, each.reason, each.note) for each in found]
@@ -37,6 +44,37 @@ def test_an_order_is_announced_on_its_node() -> None:
 
     note = "upgrade to v1.37.2 ordered (kubeadm upgrade node)"
     assert said(NODE, BUSY, BUSY, order) == [("Normal", "Node", "w1", "UpgradeOrdered", note)]
+
+
+@pytest.mark.parametrize(
+    ("members", "note"),
+    [
+        (1, "the API will be away while cp1, one of 1 control planes, is upgraded"),
+        (2, "the API will be away while cp1, one of 2 control planes, is upgraded"),
+        (3, None),
+    ],
+)
+def test_the_order_of_one_of_one_or_two_control_planes_warns_of_an_outage_of_the_api(
+    members: int, note: str | None
+) -> None:
+    """etcd has no quorum while one of two members reboots."""
+    first, *others = [replace(NODE, name=f"cp{n + 1}", labels={CONTROL_PLANE_LABEL: ""}) for n in range(members)]
+    claim = replace(CLAIM, node="cp1")
+    order = OrderNode(
+        node="cp1", resource_version="1", claim=claim, kubeadm=KubeadmRole.APPLY, start_before=None, config={}
+    )
+
+    (_, *warnings) = said(first, BUSY, BUSY, order, others=(*others, NODE))
+    assert warnings == ([("Warning", "Node", "cp1", "ApiOutageExpected", note)] if note else [])
+
+
+def test_a_workers_order_warns_of_no_outage() -> None:
+    order = OrderNode(
+        node="w1", resource_version="1", claim=CLAIM, kubeadm=KubeadmRole.NODE, start_before=None, config={}
+    )
+    master = replace(NODE, name="cp1", labels={CONTROL_PLANE_LABEL: ""})
+
+    assert [each[3] for each in said(NODE, BUSY, BUSY, order, others=(master,))] == ["UpgradeOrdered"]
 
 
 def test_a_withdrawal_names_its_reason() -> None:

@@ -113,6 +113,25 @@ async def test_an_order_on_a_claim_that_does_not_stand_any_more_is_not_written()
     assert patched(api) == []
 
 
+@pytest.mark.parametrize("change", ["as it was", "another plan of that name", "being deleted"])
+async def test_an_order_on_a_plan_that_goes_or_is_another_one_by_now_is_not_written(change: str) -> None:
+    """Its claims may read the same: whoever restores a plan from a backup brings the status along."""
+    api, plan, decision = a_first_decision()
+    await an_actor(api).carry_out(plan, publishing(decision))
+    body = api.memory.get(paths.plan(PLAN))
+    if change == "being deleted":
+        api.memory.patch(paths.plan(PLAN), {"metadata": {"deletionTimestamp": "2026-11-24T08:00:00Z"}})
+    if change == "another plan of that name":
+        api.memory.delete(paths.plan(PLAN))
+        new = api.memory.create(paths.PLANS, {"metadata": {"name": PLAN}, "spec": body["spec"]})
+        api.memory.replace(paths.plan_status(PLAN), new | {"status": body["status"]})
+    orders = tuple(action for action in decision.actions if isinstance(action, OrderNode))
+
+    done = await an_actor(api).carry_out(plan, replace(decision, actions=orders))
+
+    assert (done.lost, patched(api)) == ((False, [paths.node("cp1")]) if change == "as it was" else (True, []))
+
+
 Nodes = tuple[tuple[str, str], ...]
 
 

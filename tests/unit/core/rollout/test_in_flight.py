@@ -62,6 +62,16 @@ def test_a_failed_node_that_tries_anew_counts_anew() -> None:
     assert decide(control_planes_done(retrying, plan=a_plan(claims=[claim]))).status.claims[0].started_at is None
 
 
+def test_a_failed_node_that_is_next_seen_in_kubeadm_counts_anew_too() -> None:
+    """It tries anew by itself: nobody has to see it pending in between."""
+    claim = a_claim("w-1", since=NOW - 2 * HOUR, started_at=NOW - HOUR)
+    broken = control_planes_done(a_node("w-1", **said(NodeStatus.ERROR)), plan=a_plan(claims=[claim]))
+    status = decide(broken).status
+    assert status.claims[0].started_at is None
+    again = decide(control_planes_done(UNDER_WAY, plan=a_plan(status=status)))
+    assert (again.status.claims[0].started_at, again.status.nodes.failed, again.holds.get("w-1")) == (NOW, 0, None)
+
+
 def test_a_node_that_falls_ill_late_in_a_long_soak_has_its_deadline_anew() -> None:
     """kubelet restarts for ten seconds; that is no deadline missed."""
     soaking = a_claim("w-1", since=NOW - HOUR, started_at=NOW - 55 * MINUTE, proven_at=NOW - 45 * MINUTE)

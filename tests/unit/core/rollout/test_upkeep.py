@@ -8,6 +8,7 @@ from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.core.rollout.upkeep import FETCHED_AHEAD
 from kube_upgrade.model.action import ForgetNode, WithdrawOrder
+from kube_upgrade.model.moment import TICK
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.plan import Freeze, Percent, Plan
@@ -61,6 +62,15 @@ def test_a_permission_ends_with_the_window_and_before_the_next_freeze() -> None:
     assert configured(control_planes_done(DONE, plan=freeze))["w-1"].os_updates == NOW + HOUR
 
 
+def test_a_permission_is_shortened_where_a_freeze_or_a_window_was_added_since() -> None:
+    allowed = replace(DONE, os_updates=TOMORROW)
+    for plan in (
+        a_plan(freezes=(Freeze(since=NOW + HOUR, until=NOW + DAY),)),
+        a_plan(windows=(a_window("0 6 * * *", hours=3),)),
+    ):
+        assert configured(control_planes_done(allowed, plan=plan))["w-1"].os_updates == NOW + HOUR
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -98,6 +108,14 @@ def test_while_nodes_are_on_their_way_no_permission_is_given() -> None:
     """The lock's slots are the upgrade's."""
     snapshot = control_planes_done(a_node("w-2", **said()), DONE, plan=a_plan(claims=[a_claim("w-2")]))
     assert "w-1" not in configured(snapshot)
+
+
+@pytest.mark.parametrize(("before", "told"), [(None, None), (TOMORROW, "no")])
+def test_a_failed_node_may_not_update_its_own_os(before: str | None, told: str | None) -> None:
+    """Its order is still open: it tries anew, or a person looks at it."""
+    broken = a_node("w-2", os_updates=before, **said(NodeStatus.ERROR))
+    found = configured(control_planes_done(broken, DONE, plan=a_plan(claims=[a_claim("w-2")])))
+    assert (found["w-2"].os_updates if "w-2" in found else None) == told
 
 
 def test_a_failed_node_does_not_keep_the_others_from_updating() -> None:
@@ -160,6 +178,14 @@ def test_without_a_plan_a_waiting_order_is_taken_back_first() -> None:
     (action,) = farewell([a_node("w-1", **said())], NOW)
     assert isinstance(action, WithdrawOrder)
     assert action.reason == "the plan was deleted"
+
+
+def test_without_a_plan_each_withdrawal_changes_the_node_whatever_the_clock_says() -> None:
+    """A paused leader's order must find another resourceVersion, also where its clock was ahead (ADR 2)."""
+    for withdrawn, at in ((NOW + HOUR, NOW + HOUR + TICK), (NOW, NOW + TICK), (NOW - HOUR, NOW), (None, NOW)):
+        (action,) = farewell([a_node("w-1", withdrawn=withdrawn, **said())], NOW)
+        assert isinstance(action, WithdrawOrder)
+        assert action.at == at
 
 
 @pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING])
