@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from itertools import pairwise
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import ServerError, TooManyRequests
@@ -20,6 +21,10 @@ PLAN_STATUS = paths.plan_status(PLAN)
 MINUTES = 600.0
 LONGEST_PAUSE = 15.0
 A_HAIR = 0.001  # seconds: sums of floats
+
+
+def turn_failures() -> float:
+    return REGISTRY.get_sample_value("kube_upgrade_turn_failures_total") or 0.0
 
 
 @virtual
@@ -145,8 +150,10 @@ async def test_errors_without_a_retry_after_are_met_with_growing_pauses() -> Non
     site = Site.built()
     one = Controller.over(site.memory)
     one.api.before = refusing(ServerError(503, "", "etcd has no leader"), times=8, verb="update", below=PLAN_STATUS)
+    counted = turn_failures()
     async with one.leading(), running(site.daemons()):
         await site.complete(within=300)
+    assert turn_failures() - counted == 8
     tries = [each.at for each in one.api.asked_at if (each.verb, each.path) == ("update", PLAN_STATUS)][:9]
     rests = [later - earlier for earlier, later in pairwise(tries)]
     assert rests == sorted(rests)

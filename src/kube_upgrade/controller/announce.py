@@ -1,6 +1,7 @@
 """A decision as Kubernetes Events: on the node what happens to it, on the plan how far it is and why it waits."""
 
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 
 from kube_upgrade.core.rollout.fleet import failed
 from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
@@ -11,7 +12,18 @@ from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
 
-FAILED = "UpgradeFailed"
+
+class OnNode(StrEnum):
+    """Reasons of the Events on a node. Those on a plan are the words of its summary and the reasons of its holds."""
+
+    ORDERED = "UpgradeOrdered"
+    API_OUTAGE = "ApiOutageExpected"
+    WITHDRAWN = "UpgradeWithdrawn"
+    COMPLETED = "UpgradeCompleted"
+    FAILED = "UpgradeFailed"
+
+
+WARNINGS = frozenset({OnNode.API_OUTAGE, OnNode.FAILED})
 
 
 def of_actions(seen: ClusterSnapshot, actions: Iterable[NodeAction]) -> Iterator[Announcement]:
@@ -23,10 +35,10 @@ def of_actions(seen: ClusterSnapshot, actions: Iterable[NodeAction]) -> Iterator
         match action:
             case OrderNode():
                 note = f"upgrade to {action.claim.version} ordered (kubeadm upgrade {action.kubeadm})"
-                yield _about(nodes[action.node], "UpgradeOrdered", "Order", note)
+                yield _about(nodes[action.node], OnNode.ORDERED, "Order", note)
                 yield from _outage(nodes, nodes[action.node])
             case WithdrawOrder():
-                yield _about(nodes[action.node], "UpgradeWithdrawn", "Withdraw", action.reason)
+                yield _about(nodes[action.node], OnNode.WITHDRAWN, "Withdraw", action.reason)
             case _:
                 pass  # settings speak for themselves
 
@@ -42,7 +54,7 @@ def _outage(nodes: dict[str, Node], node: Node) -> Iterator[Announcement]:
     members = sum(each.control_plane for each in nodes.values())
     if node.control_plane and members <= 2:
         note = f"the API will be away while {node.name}, one of {members} control planes, is upgraded"
-        yield _about(node, "ApiOutageExpected", "Order", note, warning=True)
+        yield _about(node, OnNode.API_OUTAGE, "Order", note)
 
 
 def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> Iterator[Announcement]:
@@ -52,10 +64,10 @@ def _ends(seen: ClusterSnapshot, decision: Decision, nodes: dict[str, Node]) -> 
         if node is None:
             continue
         if claim.node not in kept and node.at(claim.version):
-            yield _about(node, "UpgradeCompleted", "Verify", f"runs {claim.version} and is Ready")
+            yield _about(node, OnNode.COMPLETED, "Verify", f"runs {claim.version} and is Ready")
         elif claim.node in kept and failed(node, claim):
             note = node.report.message or f"upgrade to {claim.version} failed"
-            yield _about(node, FAILED, "Verify", note, warning=True)
+            yield _about(node, OnNode.FAILED, "Verify", note)
 
 
 def _about_plan(plan: Plan, decision: Decision) -> Iterator[Announcement]:
@@ -76,12 +88,12 @@ def _about_plan(plan: Plan, decision: Decision) -> Iterator[Announcement]:
             yield Announcement(regarding=regarding, reason=hold.reason, action="Wait", note=note)
 
 
-def _about(node: Node, reason: str, action: str, note: str, *, warning: bool = False) -> Announcement:
+def _about(node: Node, reason: OnNode, action: str, note: str) -> Announcement:
     """`kubectl describe node` finds a node's events by its name as uid, as the kubelet writes them."""
     return Announcement(
         regarding=ObjectReference(kind="Node", name=node.name, uid=node.name),
         reason=reason,
         action=action,
         note=note,
-        type="Warning" if warning else "Normal",
+        type="Warning" if reason in WARNINGS else "Normal",
     )

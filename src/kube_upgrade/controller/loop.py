@@ -18,7 +18,7 @@ from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Claim
 from kube_upgrade.telemetry import logs
-from kube_upgrade.telemetry.metrics import RECONCILE
+from kube_upgrade.telemetry.metrics import RECONCILE, TURN_FAILURES
 
 FIRST_PAUSE, MOST_PAUSE = 0.2, 15.0  # seconds
 # A status with 1,000 claims costs the API server a tenth of a second of CPU: releases wait for one another.
@@ -133,6 +133,7 @@ class Loop:
             seconds = await self.turn()
         except KubeError as error:
             self._failures += 1
+            TURN_FAILURES.inc()
             wait = pause(self._failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=0.5)
             if isinstance(error, ApiError) and error.retry_after:
                 wait = max(wait, min(error.retry_after, MOST_PAUSE))

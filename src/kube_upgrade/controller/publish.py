@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kube_upgrade.controller.announce import FAILED, of_actions, of_status
+from kube_upgrade.controller.announce import OnNode, of_actions, of_status
 from kube_upgrade.core.rollout.fleet import selecting
 from kube_upgrade.kube.wire.event import Announcement
 from kube_upgrade.model.action import Decision, NodeAction
@@ -39,9 +39,9 @@ class Publisher:
             log.info("plan", plan=plan, summary=decision.status.summary)
         failures = set[Announcement]()
         for said in of_status(seen, decision):
-            if said.reason == FAILED:
+            if said.reason == OnNode.FAILED:
                 failures.add(said)
-            if said.reason != FAILED or said not in self._failures.get(plan, ()):
+            if said.reason != OnNode.FAILED or said not in self._failures.get(plan, ()):
                 self._announce(said)
         self._failures[plan] = failures
         self._last[plan] = (seen, decision)

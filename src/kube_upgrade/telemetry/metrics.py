@@ -14,9 +14,10 @@ HOLDS = Gauge("kube_upgrade_holds", "Nodes that wait, by reason", ["plan", "reas
 CLAIMS = Gauge("kube_upgrade_claims", "Open claims by group", ["plan", "group"])
 OLDEST_CLAIM = Gauge("kube_upgrade_oldest_claim_timestamp_seconds", "When the oldest open claim began", ["plan"])
 NODE_SECONDS = Gauge(
-    "kube_upgrade_node_duration_seconds", "Learned time from claim to proof", ["plan", "group", "quantile"]
+    "kube_upgrade_node_duration_seconds", "Learned time from kubeadm's start to proof", ["plan", "group", "quantile"]
 )
 RECONCILE = Histogram("kube_upgrade_reconcile_seconds", "Time from snapshot to the last action of one turn")
+TURN_FAILURES = Counter("kube_upgrade_turn_failures_total", "Turns that trouble with the API server ended early")
 
 # --- upgraded ----------------------------------------------------------------------------------
 STEPS = Counter("upgraded_steps_total", "Steps taken, by name and outcome", ["step", "outcome"])
