@@ -56,7 +56,7 @@ def adopt(fleet: Fleet) -> list[Claim]:
             continue
         claim = new_claim(fleet, node, group, node.order.version if node.order else fleet.hop)
         if mutating or (claim.version == fleet.hop and failed(node, claim)):
-            found.append(claim)
+            found.append(replace(claim, untimed=True))  # nobody saw it begin
     return found
 
 
@@ -100,7 +100,8 @@ def _started_at(fleet: Fleet, claim: Claim, node: Node) -> datetime | None:
 
 def _spoiled(fleet: Fleet, claim: Claim, node: Node) -> bool:
     """True where the time that this node takes says nothing about that of others."""
-    unseen = node.report.status is NodeStatus.COMPLETED and claim.started_at is None
+    late = node.report.status in (NodeStatus.REBASING, NodeStatus.COMPLETED)  # kubeadm has ended by then
+    unseen = late and claim.started_at is None
     return unseen or claim.proven_at is not None or failed(node, claim) or stalled(fleet.seen, claim)
 
 
@@ -196,13 +197,14 @@ def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> st
 
 
 def _too_late(fleet: Fleet, node: Node) -> str:
-    """Why a waiting order's startBefore is of no use, or is later than starts may be; empty where it is neither."""
+    """Why a waiting order's startBefore is of no use, or lets it begin later than starts may; empty where neither."""
     until = node.order.start_before if node.order else None
     if until and until <= fleet.seen.now:
         return "its startBefore has passed: the daemon will not begin with this order"
     # Not compared with what was learned: that changes with each node that ends, and none shall wait anew for it.
     if fleet.closes and (until is None or until > fleet.closes):
-        return f"its startBefore is later than {fleet.closes:%H:%M} UTC, when starts end now"
+        what = "its startBefore is later than" if until else "it has no startBefore, and may begin after"
+        return f"{what} {fleet.closes:%H:%M} UTC, when starts end now"
     return ""
 
 

@@ -116,7 +116,8 @@ def test_a_standing_claim_is_ordered_with_the_nodes_resource_version() -> None:
 def test_an_ordered_node_is_not_ordered_again(status: NodeStatus) -> None:
     snapshot = control_planes_done(a_node("w-1", **said(status)), plan=CLAIMED)
     assert (orders(snapshot), withdrawals(snapshot)) == ({}, {})
-    assert claims(snapshot)["w-1"] == a_claim("w-1", started_at=None if status is NodeStatus.PENDING else NOW)
+    began = None if status is NodeStatus.PENDING else NOW
+    assert claims(snapshot)["w-1"] == a_claim("w-1", started_at=began, untimed=status is NodeStatus.REBASING)
 
 
 def test_a_claim_replaces_what_was_ordered_for_an_earlier_version() -> None:
@@ -198,14 +199,20 @@ def test_an_order_whose_start_before_has_passed_is_withdrawn_and_given_anew() ->
     assert withdrawals(control_planes_done(begun, plan=CLAIMED)) == {}
 
 
-@pytest.mark.parametrize("start_before", [None, NOW + 2 * HOUR])
+@pytest.mark.parametrize(
+    ("start_before", "why"),
+    [
+        (None, "it has no startBefore, and may begin after 09:00 UTC, when starts end now"),
+        (NOW + 2 * HOUR, "its startBefore is later than 09:00 UTC, when starts end now"),
+    ],
+)
 def test_an_order_that_may_begin_after_a_close_that_was_added_since_is_withdrawn_and_given_anew(
-    start_before: datetime | None,
+    start_before: datetime | None, why: str
 ) -> None:
     """A freeze or a window that a person adds holds for orders that wait already."""
     plan = replace(CLAIMED, freezes=(Freeze(since=NOW + HOUR, until=NOW + 9 * HOUR),))
     late = control_planes_done(a_node("w-1", **said(start_before=start_before)), plan=plan)
-    assert withdrawals(late)["w-1"].reason == "its startBefore is later than 09:00 UTC, when starts end now"
+    assert withdrawals(late)["w-1"].reason == why
     begun = control_planes_done(a_node("w-1", **said(NodeStatus.UPGRADING, start_before=start_before)), plan=plan)
     assert withdrawals(begun) == {}
 

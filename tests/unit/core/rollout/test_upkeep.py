@@ -267,13 +267,24 @@ def test_a_time_that_is_not_a_nodes_usual_one_is_not_learned(claim: Claim) -> No
         (a_node("w-1", **said(NodeStatus.ERROR)), a_claim("w-1", started_at=NOW - MINUTE)),
         (upgraded("w-1", ready=False), a_claim("w-1", started_at=NOW - 2 * MINUTE, proven_at=NOW - MINUTE)),
         (upgraded("w-1", ready=False), a_claim("w-1")),
+        (a_node("w-1", **said(NodeStatus.REBASING)), a_claim("w-1")),
         (a_node("w-1", **said(NodeStatus.UPGRADING)), a_claim("w-1", since=NOW - DAY, started_at=NOW - HOUR)),
     ],
-    ids=["failed", "ill in its soak", "first seen at its end", "past its deadline"],
+    ids=["failed", "ill in its soak", "first seen at its end", "first seen after kubeadm", "past its deadline"],
 )
 def test_what_spoils_a_nodes_time_is_remembered_in_its_claim(node: Node, claim: Claim) -> None:
     (kept,) = decide(control_planes_done(node, plan=a_plan(claims=[claim]))).status.claims
     assert kept.untimed
+
+
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING])
+def test_the_time_of_work_that_was_under_way_before_anybody_claimed_it_is_not_learned(status: NodeStatus) -> None:
+    """Its claim sees only the rest of it: too short a time would start others too late in a window."""
+    busy = decide(control_planes_done(a_node("w-1", **said(status)))).status
+    under_way = control_planes_done(a_node("w-1", **said(status)), plan=a_plan(status=busy), now=NOW + MINUTE)
+    done = control_planes_done(DONE, plan=a_plan(status=decide(under_way).status), now=NOW + 2 * MINUTE)
+    ended = decide(done).status
+    assert (ended.claims, ended.durations) == ((), {})
 
 
 def test_a_long_estimate_never_stops_a_group_for_ever() -> None:
