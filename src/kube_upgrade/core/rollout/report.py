@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from kube_upgrade.core.rollout.fleet import Fleet, failed, stalled
 from kube_upgrade.core.rollout.ownership import CONDITION as FOREIGN
@@ -21,7 +22,6 @@ from kube_upgrade.model.status import (
     VersionStatus,
 )
 
-UNKNOWN, WAITING, COMPLETE = "Unknown", "Waiting", "Complete"
 MAX_HISTORY = 10
 MAX_HOLDS = 20
 SAMPLE = 3
@@ -35,6 +35,16 @@ BROKEN = (
     Reason.API_UNHEALTHY,
     Reason.QUORUM_AT_RISK,
 )
+
+
+class State(StrEnum):
+    """Where a group stands, in upstream's words. The first of them that a group of the plan is in is the plan's."""
+
+    UNKNOWN = "Unknown"
+    ERROR = "Error"
+    PROGRESSING = "Progressing"
+    WAITING = "Waiting"
+    COMPLETE = "Complete"
 
 
 @dataclass(slots=True)
@@ -52,28 +62,36 @@ class GroupView:
         """All nodes of the group."""
         return len(self.done) + len(self.flying) + len(self.failed) + len(self.waiting) + len(self.torn)
 
+    @property
+    def state(self) -> State:
+        """By what has become of its nodes."""
+        if not self.total:
+            return State.UNKNOWN
+        if self.failed:
+            return State.ERROR
+        if len(self.done) == self.total:
+            return State.COMPLETE
+        return State.PROGRESSING if self.done or self.flying else State.WAITING
+
     def words(self) -> str:
         """Upstream's string for a group."""
-        if not self.total:
-            return UNKNOWN
-        if self.failed:
-            return f"Error: The nodes [{' '.join(self.failed)}] are reporting errors"
-        if len(self.done) == self.total:
-            return COMPLETE
-        if self.done or self.flying:
-            return f"Progressing: {len(self.done)}/{self.total} nodes upgraded"
-        return WAITING
+        match self.state:
+            case State.ERROR:
+                return f"Error: The nodes [{' '.join(self.failed)}] are reporting errors"
+            case State.PROGRESSING:
+                return f"Progressing: {len(self.done)}/{self.total} nodes upgraded"
+            case State.UNKNOWN | State.WAITING | State.COMPLETE as state:
+                return str(state)
 
 
 def report(fleet: Fleet, claims: tuple[Claim, ...], holds: Mapping[str, Hold]) -> PlanStatus:
     """The status to publish; equal to the old one where nothing changed."""
     views = view_groups(fleet, claims)
-    groups = {name: view.words() for name, view in views.items()}
-    summary = summarize(groups)
+    summary = summarize(views)
     old, ranked = fleet.seen.plan.status, summarize_holds(holds)
     status = PlanStatus(
         summary=summary,
-        groups=groups,
+        groups={name: view.words() for name, view in views.items()},
         observed_generation=fleet.seen.plan.generation,
         conditions=_conditions(fleet, views, summary, ranked),
         version=_version(fleet),
@@ -109,18 +127,18 @@ def _place(fleet: Fleet, view: GroupView, node: Node, claim: Claim | None) -> li
     return view.done if done else view.waiting
 
 
-def summarize(groups: Mapping[str, str]) -> str:
-    """Upstream's summary, by its precedence: unknown, error, progressing, waiting, complete."""
-    by_word: dict[str, list[str]] = defaultdict(list)
-    for name, words in groups.items():
-        by_word[words.partition(":")[0]].append(name)
-    if not groups or by_word[UNKNOWN]:
-        return UNKNOWN
-    if by_word["Error"]:
-        return f"Error: Some groups encountered errors [{' '.join(by_word['Error'])}]"
-    if by_word["Progressing"]:
-        return f"Progressing: Upgrading groups [{' '.join(by_word['Progressing'])}]"
-    return WAITING if by_word[WAITING] else COMPLETE
+def summarize(views: Mapping[str, GroupView]) -> str:
+    """Upstream's summary, by its precedence."""
+    by_state: dict[State, list[str]] = defaultdict(list)
+    for name, view in views.items():
+        by_state[view.state].append(name)
+    match next((state for state in State if state in by_state), State.UNKNOWN):
+        case State.ERROR:
+            return f"Error: Some groups encountered errors [{' '.join(by_state[State.ERROR])}]"
+        case State.PROGRESSING:
+            return f"Progressing: Upgrading groups [{' '.join(by_state[State.PROGRESSING])}]"
+        case State.UNKNOWN | State.WAITING | State.COMPLETE as state:
+            return str(state)
 
 
 def summarize_holds(holds: Mapping[str, Hold]) -> tuple[HoldSummary, ...]:
@@ -163,16 +181,16 @@ def _conditions(
     failing = [name for view in views.values() for name in view.failed]
     flying = [name for view in views.values() for name in view.flying]
     first = holds[0] if holds else None
-    complete = summary == COMPLETE
+    complete = summary == State.COMPLETE
     why = first.message if first else summary
     broken = next((hold for hold in holds if hold.reason in BROKEN), None)
     return (
-        _condition(fleet, "Ready", complete, COMPLETE if complete else "NotComplete", summary),
+        _condition(fleet, "Ready", complete, State.COMPLETE if complete else "NotComplete", summary),
         _condition(
             fleet,
             "Progressing",
             bool(flying),
-            "Upgrading" if flying else (COMPLETE if complete else (first.reason if first else WAITING)),
+            "Upgrading" if flying else (State.COMPLETE if complete else (first.reason if first else State.WAITING)),
             f"upgrading {', '.join(flying[:SAMPLE])} to {fleet.hop}" if flying else why,
         ),
         _degraded(fleet, failing, broken, views),
@@ -230,10 +248,14 @@ def _condition(fleet: Fleet, type: str, status: bool, reason: str, message: str)
 def _remember(fleet: Fleet, status: PlanStatus) -> PlanStatus:
     """Add the upgrade that has just ended to the history. It ends with its last claim; it began as Ready ended."""
     old = fleet.seen.plan.status
-    if status.summary != COMPLETE or not old.claims:
+    if status.summary != State.COMPLETE or not old.claims:
         return status
     began = next((c.last_transition for c in old.conditions if c.type == "Ready"), fleet.seen.now)
     run = Run(
-        version=fleet.path.target, started=began, finished=fleet.seen.now, result=COMPLETE, nodes=status.nodes.total
+        version=fleet.path.target,
+        started=began,
+        finished=fleet.seen.now,
+        result=status.summary,
+        nodes=status.nodes.total,
     )
     return replace(status, history=(*status.history, run)[-MAX_HISTORY:])

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from kube_upgrade.core.rollout.decide import decide
-from kube_upgrade.core.rollout.report import summarize, summarize_holds
+from kube_upgrade.core.rollout.report import GroupView, State, summarize, summarize_holds
 from kube_upgrade.model.labels import CONTROL_PLANE_LABEL, Operator, Requirement, Selector
 from kube_upgrade.model.node import NodeStatus
 from kube_upgrade.model.snapshot import ClusterSnapshot
@@ -112,19 +112,40 @@ def test_a_group_is_not_complete_while_one_of_its_nodes_is_held_in_two_groups() 
     assert (found.nodes.total, found.nodes.completed, found.nodes.waiting) == (5, 4, 1)
 
 
+VIEWS = {
+    State.UNKNOWN: GroupView(),
+    State.ERROR: GroupView(done=["n-1"], flying=["n-2"], failed=["n-3"]),
+    State.PROGRESSING: GroupView(flying=["n-1"], waiting=["n-2"]),
+    State.WAITING: GroupView(waiting=["n-1"]),
+    State.COMPLETE: GroupView(done=["n-1"]),
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_groups_words_begin_with_its_state(state: State) -> None:
+    assert VIEWS[state].state is state
+    assert VIEWS[state].words().partition(":")[0] == state
+
+
 @pytest.mark.parametrize(
-    ("groups", "summary"),
+    ("first", "summary"),
     [
-        ({}, "Unknown"),
-        ({"a": "Unknown", "b": "Error: x", "c": "Progressing: x", "d": "Waiting", "e": "Complete"}, "Unknown"),
-        ({"b": "Error: x", "c": "Progressing: x", "d": "Waiting"}, "Error: Some groups encountered errors [b]"),
-        ({"c": "Progressing: x", "d": "Waiting", "e": "Complete"}, "Progressing: Upgrading groups [c]"),
-        ({"d": "Waiting", "e": "Complete"}, "Waiting"),
-        ({"e": "Complete"}, "Complete"),
+        (State.UNKNOWN, "Unknown"),
+        (State.ERROR, "Error: Some groups encountered errors [Error]"),
+        (State.PROGRESSING, "Progressing: Upgrading groups [Progressing]"),
+        (State.WAITING, "Waiting"),
+        (State.COMPLETE, "Complete"),
     ],
 )
-def test_the_summary_follows_upstreams_precedence(groups: dict[str, str], summary: str) -> None:
-    assert summarize(groups) == summary
+def test_the_summary_follows_upstreams_precedence(first: State, summary: str) -> None:
+    """Each state, with a group in every state that comes after it."""
+    states = list(State)
+    later = states[states.index(first) :]
+    assert summarize({str(state): VIEWS[state] for state in reversed(later)}) == summary
+
+
+def test_a_plan_without_groups_is_unknown() -> None:
+    assert summarize({}) == "Unknown"
 
 
 # --- counts, version ----------------------------------------------------------------------------
