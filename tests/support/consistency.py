@@ -2,7 +2,7 @@
 
 What stays allowed is everything that weather, people and other programs can bring about: claims for nodes that are
 gone, claims proven before they began (by another replica's clock), orders nobody claimed, mirror pods of deleted
-nodes, versions out of order.
+nodes, control planes whose label somebody took away, versions out of order.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from kube_upgrade.model.node import KubeadmRole, Node
 from kube_upgrade.model.plan import Percent, Plan
+from kube_upgrade.model.pod import STATIC_PODS
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Claim
 
@@ -36,32 +37,29 @@ def _faults(seen: ClusterSnapshot) -> Iterator[str]:
         yield "nodes are not sorted by name"
     yield from _doubles("node", names)
     yield from _doubles("node uid", (node.uid for node in seen.nodes))
+    running = {pod.node for pod in seen.static_pods if pod.component in STATIC_PODS}
     for node in seen.nodes:
-        yield from _node_faults(node)
-    yield from _pod_faults(seen)
+        yield from _node_faults(node, worker=not node.control_plane and node.name not in running)
+        if not node.control_plane and node.name not in running:
+            yield from (
+                f"{pod.component} runs on worker {pod.node}" for pod in seen.static_pods if pod.node == node.name
+            )
+    yield from _doubles("static pod", (f"{pod.component} on {pod.node}" for pod in seen.static_pods))
     yield from _plan_faults(seen.plan)
     for claim in seen.plan.status.claims:
         yield from _claim_faults(claim)
 
 
-def _node_faults(node: Node) -> Iterator[str]:
+def _node_faults(node: Node, *, worker: bool) -> Iterator[str]:
     if not node.uid or not node.resource_version:
         yield f"{node.name} has no uid or no resourceVersion"
     if node.ready_since and not node.ready:
         yield f"{node.name} is Ready since {node.ready_since} and is not Ready"
-    if not node.control_plane and node.report.applied:
+    if worker and node.report.applied:
         yield f"worker {node.name} reports `kubeadm upgrade apply`"
-    if not node.control_plane and node.order and node.order.kubeadm is KubeadmRole.APPLY:
+    if worker and node.order and node.order.kubeadm is KubeadmRole.APPLY:
         yield f"worker {node.name} was told to apply"
     yield from _zoned(node.name, node.created, node.withdrawn, node.order.start_before if node.order else None)
-
-
-def _pod_faults(seen: ClusterSnapshot) -> Iterator[str]:
-    yield from _doubles("static pod", (f"{pod.component} on {pod.node}" for pod in seen.static_pods))
-    workers = {node.name for node in seen.nodes if not node.control_plane}
-    for pod in seen.static_pods:
-        if pod.node in workers:
-            yield f"{pod.component} runs on worker {pod.node}"
 
 
 def _plan_faults(plan: Plan) -> Iterator[str]:

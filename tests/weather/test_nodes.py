@@ -48,6 +48,24 @@ async def test_an_order_never_reaches_a_namesake_of_the_node_it_was_meant_for() 
     assert site.breaches() == []
 
 
+@pytest.mark.parametrize("status", ["pending", "upgrading"])
+@virtual
+async def test_a_control_plane_node_that_loses_its_label_in_flight_is_waited_for(status: str) -> None:
+    """By what runs on it, it still is one: no other begins beside it, and no worker before it."""
+    site = Site.built(control_planes=3, workers=2)
+    one = Controller.over(site.memory)
+    async with one.leading(), running(site.daemons()):
+        await site.until(lambda: site.status("cp1") == status)
+        site.silent = {"cp1"}
+        site.memory.patch(paths.node("cp1"), {"metadata": {"labels": {LABEL: None}}})
+        await asyncio.sleep(60)
+        assert site.ordered() == ["cp1"]
+        site.silent = set()
+        await site.complete(within=120)
+    assert site.ordered() == ["cp1", "cp2", "cp3", "w1", "w2"]
+    assert site.breaches() == []
+
+
 def two_pools(**second: object) -> Site:
     """Workers w1 and w2 in pool a, w3 and w4 in pool b; one node of each at a time."""
     site = Site.built(workers=4)

@@ -87,7 +87,7 @@ class World:
 def _evidence(seen: ClusterSnapshot) -> object:
     """`kubeadm upgrade apply` writes the ConfigMap before its node reports `applied`: then it is read again."""
     return (
-        tuple(node.report.applied for node in seen.nodes if node.control_plane),
+        tuple((node.name, node.report.applied) for node in seen.nodes if node.report.applied),
         tuple(sorted((pod.node, str(pod.version)) for pod in seen.static_pods)),
     )
 

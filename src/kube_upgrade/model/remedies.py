@@ -53,6 +53,12 @@ REMEDIES: dict[Reason, Remedy] = {
         "The way to the target skips a minor.",
         "Add a version of each minor in between to `spec.via`; for workers `spec.workersSkipHops` may do.",
     ),
+    Reason.KUBELET_TOO_OLD: Remedy(
+        "After the next hop a kubelet would be more than three minors behind an API server, and kubeadm refuses that. "
+        "It may be on a node that no group selects.",
+        "Upgrade the nodes that the message names first (a group that selects them and each minor in between in "
+        "`spec.via` will do), or take them out of the cluster.",
+    ),
     Reason.OUTSIDE_WINDOW: Remedy(
         "No window is open, or a node of this group would not be done before it closes. In a window's first quarter "
         "one node of each group at a time may begin in any case.",

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     VERSION_UNKNOWN = "VersionUnknown"
     DOWNGRADE_REFUSED = "DowngradeRefused"
     MINOR_SKIPPED = "MinorSkipped"
+    KUBELET_TOO_OLD = "KubeletTooOld"
     OUTSIDE_WINDOW = "OutsideWindow"
     FREEZE = "Freeze"
     API_UNHEALTHY = "ApiUnhealthy"

@@ -178,7 +178,7 @@ def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:
         return f"its kubelet is {node.kubelet}, not {claim.version}"
     if not node.ready:
         return "the node is not Ready"
-    if node.control_plane and not fleet.pods_passed(node, claim.version):
+    if fleet.is_control_plane(node) and not fleet.pods_passed(node, claim.version):
         return f"its static pods are not all Ready at {claim.version}"
     return ""
 
@@ -227,7 +227,7 @@ def order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:
         node=node.name,
         resource_version=node.resource_version,
         claim=claim,
-        kubeadm=KubeadmRole.APPLY if node.control_plane and not applied(fleet) else KubeadmRole.NODE,
+        kubeadm=KubeadmRole.APPLY if fleet.is_control_plane(node) and not applied(fleet) else KubeadmRole.NODE,
         start_before=start_before(fleet, group),
         config=config_changes(node, fleet.settings[group.name]),
     )

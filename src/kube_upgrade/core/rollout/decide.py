@@ -90,7 +90,7 @@ def imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
     """Count a node that is claimed from now on in everything that gates look at."""
     fleet.room -= 1
     fleet.tallies[group.name].start(node.name)
-    if node.control_plane:
+    if fleet.is_control_plane(node):
         fleet.busy_control_planes.append(node.name)
 
 

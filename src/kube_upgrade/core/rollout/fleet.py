@@ -9,7 +9,7 @@ from typing import Any
 
 from kube_upgrade.core.rollout import windows
 from kube_upgrade.core.rollout.ownership import foreign_until
-from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, find_path
+from kube_upgrade.core.rollout.path import WORKER_SKEW, Path, api_servers, control_planes, find_path
 from kube_upgrade.model.node import Node, NodeStatus
 from kube_upgrade.model.plan import Group, nodes_allowed
 from kube_upgrade.model.pod import STATIC_PODS
@@ -116,13 +116,17 @@ class Fleet:
         """Every node that some group selects."""
         return (self.nodes[name] for name, groups in self.members.items() if groups)
 
+    def is_control_plane(self, node: Node) -> bool:
+        """True by kubeadm's label, or by what runs on the node."""
+        return node.name in self.pods
+
     def proven(self, node: Node, hop: KubeVersion) -> bool:
         """True by evidence: kubelet at the hop, Ready, control-plane pods at the hop, and no order open."""
         return (
             node.ready
             and self.path.passed(node.kubelet, hop)
             and (not order_open(node) or self._beyond(node, hop))
-            and (not node.control_plane or self.pods_passed(node, hop))
+            and (not self.is_control_plane(node) or self.pods_passed(node, hop))
         )
 
     def pods_passed(self, node: Node, hop: KubeVersion) -> bool:
@@ -159,7 +163,7 @@ class Fleet:
         claim, last = self.claims.get(node.name), hop == self.path.target
         if claim and (last or claim.version <= hop):
             return False
-        if may_skip(self.seen, self.path, node, hop):
+        if may_skip(self, node, hop):
             return True
         if claim or self.path.hops.index(hop) < self.reached:
             return self.path.passed(node.kubelet, hop)
@@ -281,11 +285,12 @@ def stalled(seen: ClusterSnapshot, claim: Claim) -> bool:
     )
 
 
-def may_skip(seen: ClusterSnapshot, path: Path, node: Node, hop: KubeVersion) -> bool:
+def may_skip(fleet: Fleet, node: Node, hop: KubeVersion) -> bool:
     """True where a worker may leave out this hop: it stays within the skew of the next one."""
-    if not seen.plan.workers_skip_hops or node.control_plane or hop == path.target or node.kubelet is None:
+    hops = fleet.path.hops
+    if not fleet.seen.plan.workers_skip_hops or fleet.is_control_plane(node) or hop == hops[-1] or not node.kubelet:
         return False
-    following = path.hops[path.hops.index(hop) + 1]
+    following = hops[hops.index(hop) + 1]
     return following.minors_above(node.kubelet) <= WORKER_SKEW
 
 
@@ -294,7 +299,7 @@ def _same(claim: Claim, node: Node | None) -> bool:
 
 
 def _pods(seen: ClusterSnapshot) -> dict[str, tuple[StaticPod, ...]]:
-    found: dict[str, list[StaticPod]] = {node.name: [] for node in seen.nodes if node.control_plane}
+    found: dict[str, list[StaticPod]] = {node.name: [] for node in control_planes(seen)}
     for pod in seen.static_pods:
         if pod.node in found:
             found[pod.node].append(pod)

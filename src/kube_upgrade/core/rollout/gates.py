@@ -8,7 +8,7 @@ from itertools import islice
 
 from kube_upgrade.core.rollout import windows
 from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, under_way, waiting_order
-from kube_upgrade.core.rollout.path import too_far
+from kube_upgrade.core.rollout.path import WORKER_SKEW, api_servers, too_far
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import MAX_CLAIMS, Hold, Reason
@@ -130,6 +130,23 @@ def apply_can_be_proven(fleet: Fleet) -> Hold | None:
     return Hold(Reason.VERSION_UNKNOWN, why) if trouble else None
 
 
+@once
+def kubelets_can_follow(fleet: Fleet) -> Hold | None:
+    """No API server goes where a kubelet, whoever selects its node, would be too far behind: kubeadm refuses it, too.
+
+    Once one is there the others follow: that mends nothing, but API servers may be one minor apart, no more.
+    """
+    if any(version and version >= fleet.hop for version in api_servers(fleet.seen).values()):
+        return None
+    old = [
+        f"{node.name} ({node.kubelet})"
+        for node in fleet.nodes.values()
+        if node.kubelet and fleet.hop.minors_above(node.kubelet) > WORKER_SKEW
+    ]
+    why = f"kubelets would be more than {WORKER_SKEW} minors behind {fleet.hop}: {_sample(old, len(old))}"
+    return Hold(Reason.KUBELET_TOO_OLD, why) if old else None
+
+
 # --- about one node -----------------------------------------------------------------------------
 
 
@@ -177,19 +194,24 @@ def node_needs_work(fleet: Fleet, node: Node, group: Group) -> Hold | None:
         return None
     if not node.ready:
         return node_is_ready(fleet, node, group)
-    if node.control_plane and not fleet.pods_lacking(node, fleet.hop) and (pod := fleet.unready_pod(node)):
+    if fleet.is_control_plane(node) and not fleet.pods_lacking(node, fleet.hop) and (pod := fleet.unready_pod(node)):
         return Hold(Reason.API_UNHEALTHY, f"{pod} is not Ready")
     return None
 
 
 def step_is_allowed(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """The node's own kubelet may make this step."""
-    return too_far(fleet.seen.plan, node, fleet.hop)
+    return too_far(fleet.seen.plan, node, fleet.hop, control_plane=fleet.is_control_plane(node))
+
+
+def no_kubelet_left_behind(fleet: Fleet, node: Node, group: Group) -> Hold | None:
+    """No control-plane node starts while some kubelet could not follow its API server. Workers may: they are mended."""
+    return kubelets_can_follow(fleet, node, group) if fleet.is_control_plane(node) else None
 
 
 def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """One control-plane node at a time, and no worker before every control-plane node is proven."""
-    if node.control_plane:
+    if fleet.is_control_plane(node):
         busy = [name for name in fleet.busy_control_planes if name != node.name]
         return Hold(Reason.CONTROL_PLANE_FIRST, f"control-plane node {busy[0]} is being upgraded") if busy else None
     if not fleet.control_planes_behind:
@@ -202,7 +224,7 @@ def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 
 def role_is_known(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """No control-plane node starts before it is known whether it is to apply. Workers never do."""
-    return apply_can_be_proven(fleet, node, group) if node.control_plane else None
+    return apply_can_be_proven(fleet, node, group) if fleet.is_control_plane(node) else None
 
 
 def unmanaged(fleet: Fleet, name: str) -> Hold:
@@ -213,7 +235,7 @@ def unmanaged(fleet: Fleet, name: str) -> Hold:
 
 def quorum_remains(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """Without this node, etcd's healthy members are still a quorum; with one or two members all must be healthy."""
-    if not node.control_plane:
+    if not fleet.is_control_plane(node):
         return None
     shown = {pod.node: pod.ready for pods in fleet.pods.values() for pod in pods if pod.component == "etcd"}
     if not shown:
@@ -291,6 +313,7 @@ GATES: tuple[Gate, ...] = (
     way_is_known,
     node_needs_work,
     step_is_allowed,
+    no_kubelet_left_behind,
     window_is_open,
     window_is_long_enough,
     no_freeze,
@@ -355,7 +378,7 @@ def ordinary(fleet: Fleet, node: Node) -> bool:
         and not fleet.rolled_back(node)
         and node.hold is None
         and node.name not in fleet.claims
-        and not node.control_plane
+        and not fleet.is_control_plane(node)
     )
 
 

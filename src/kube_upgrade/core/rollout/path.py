@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Plan
+from kube_upgrade.model.pod import STATIC_PODS
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Hold, Reason
 from kube_upgrade.model.version import KubeVersion
@@ -45,6 +46,13 @@ def find_path(seen: ClusterSnapshot) -> Path:
     return Path(hops, problem=_skipped(lowest, hops))
 
 
+def control_planes(seen: ClusterSnapshot) -> list[Node]:
+    """The nodes with kubeadm's label, and those on which Kubernetes' static pods run though somebody took it away:
+    else two could be upgraded at once, and workers before them."""
+    running = {pod.node for pod in seen.static_pods if pod.component in STATIC_PODS}
+    return [node for node in seen.nodes if node.control_plane or node.name in running]
+
+
 def api_servers(seen: ClusterSnapshot) -> dict[str, KubeVersion | None]:
     """Version of the API server on each control-plane node; None where its mirror pod does not show one.
 
@@ -52,11 +60,12 @@ def api_servers(seen: ClusterSnapshot) -> dict[str, KubeVersion | None]:
     """
     pods = {pod.node: pod.version for pod in seen.static_pods if pod.component == "kube-apiserver"}
     claimed = {claim.node for claim in seen.plan.status.claims}
-    known = {node.name: node.kubelet for node in seen.nodes if node.control_plane and node.name in claimed}
-    return {node.name: pods.get(node.name) or known.get(node.name) for node in seen.nodes if node.control_plane}
+    found = control_planes(seen)
+    known = {node.name: node.kubelet for node in found if node.name in claimed}
+    return {node.name: pods.get(node.name) or known.get(node.name) for node in found}
 
 
-def too_far(plan: Plan, node: Node, hop: KubeVersion) -> Hold | None:
+def too_far(plan: Plan, node: Node, hop: KubeVersion, *, control_plane: bool) -> Hold | None:
     """The step this one node would make, where it skips minors that the plan does not let it skip."""
     if node.kubelet is None:
         return Hold(Reason.VERSION_UNKNOWN, "the node reports no kubelet version")
@@ -66,15 +75,15 @@ def too_far(plan: Plan, node: Node, hop: KubeVersion) -> Hold | None:
         why = f"kubelet {node.kubelet} is newer than {hop}: allowDowngrade is false"
         return Hold(Reason.DOWNGRADE_REFUSED, why)
     distance = hop.minors_above(node.kubelet)
-    reach = WORKER_SKEW if plan.workers_skip_hops and not node.control_plane else 1
+    reach = WORKER_SKEW if plan.workers_skip_hops and not control_plane else 1
     if distance > reach:
-        why = f"kubelet {node.kubelet} is {distance} minors behind {hop}: {_mend(node)}"
+        why = f"kubelet {node.kubelet} is {distance} minors behind {hop}: {_mend(control_plane)}"
         return Hold(Reason.MINOR_SKIPPED, why)
     return None
 
 
-def _mend(node: Node) -> str:
-    if node.control_plane:
+def _mend(control_plane: bool) -> str:
+    if control_plane:
         return "add the versions in between to spec.via"
     return "add the versions in between to spec.via, or set spec.workersSkipHops"
 

@@ -28,6 +28,7 @@ SAMPLE = 3
 BROKEN = (
     Reason.INVALID_SETTING,
     Reason.MINOR_SKIPPED,
+    Reason.KUBELET_TOO_OLD,
     Reason.DOWNGRADE_REFUSED,
     Reason.VERSION_UNKNOWN,
     Reason.GROUP_CONFLICT,

@@ -482,6 +482,19 @@ def test_a_control_plane_node_is_proven_only_with_its_static_pods() -> None:
             assert "cp-1" in claims(seen(*nodes, plan=plan, pods=pods))
 
 
+def test_a_control_plane_node_without_its_label_applies_and_is_proven_like_any_other() -> None:
+    """Its daemon knows by its disk what it is; only the Node object lost the label."""
+    bare = replace(a_node("cp-1"), labels={})
+    pods = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}")]
+    snapshot = seen(*replaced(a_cluster(), bare), pods=pods)
+    assert orders(snapshot)["cp-1"].kubeadm is KubeadmRole.APPLY
+    done = replace(upgraded("cp-1"), labels={})
+    plan = a_plan(claims=[a_claim("cp-1")])
+    assert "cp-1" in claims(seen(*replaced(a_cluster(), done), plan=plan, pods=pods)), "its static pods are old"
+    proven = [*static_pods("cp-1", NEW), *pods[len(pods) // 3 :]]
+    assert "cp-1" not in claims(seen(*replaced(a_cluster(), done), plan=plan, pods=proven))
+
+
 def test_a_node_that_says_completed_but_is_not_says_what_is_missing() -> None:
     """Else nothing could happen any more and nobody would read why."""
     for lacking, message in (

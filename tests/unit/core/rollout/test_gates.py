@@ -9,7 +9,7 @@ import pytest
 from kube_upgrade.core.rollout.fleet import survey
 from kube_upgrade.core.rollout.gates import GATES, first_hold, quorum_remains, start_hold
 from kube_upgrade.model.node import Node, NodeStatus, Order, Report
-from kube_upgrade.model.plan import Freeze, Percent
+from kube_upgrade.model.plan import Freeze, Group, Percent
 from kube_upgrade.model.status import Reason
 from support.builders import (
     CONTROL,
@@ -237,6 +237,68 @@ def test_no_control_plane_node_starts_while_kubeadm_config_cannot_be_read_and_wo
         *replaced(a_cluster(3, 3), a_node("cp-1", **said())), plan=a_plan(claims=[a_claim("cp-1")]), **trouble
     )
     assert withdrawals(ordered) == {}
+
+
+POOL = a_group("pool", selector=having("pool", "a"))
+UNLABELLED = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}")]  # as shown, whatever labels the nodes have
+
+
+@pytest.mark.parametrize("other", [WORKERS, POOL], ids=["workers", "none"])
+def test_a_control_plane_node_that_loses_its_label_in_flight_stays_one_whatever_group_selects_it(other: Group) -> None:
+    """A person or a script took it away: two etcd members that reboot at once would be the end of the quorum."""
+    bare = replace(a_node("cp-1", **said(NodeStatus.UPGRADING)), labels={})
+    plan = a_plan(CONTROL, other, claims=[a_claim("cp-1")])
+    snapshot = seen(*replaced(a_cluster(), bare), plan=plan, pods=UNLABELLED)
+    assert (started(snapshot), withdrawals(snapshot)) == ([], {})
+    assert why(snapshot, "cp-2") == "control-plane node cp-1 is being upgraded"
+
+
+def test_a_control_plane_node_without_its_label_still_counts_as_a_member_and_comes_before_the_workers() -> None:
+    bare = replace(a_node("cp-1"), labels={})
+    nodes = replaced(a_cluster(), bare)
+    assert started(seen(*nodes, pods=UNLABELLED)) == ["cp-1"], "in the group that selects it now"
+    assert held(seen(*nodes, pods=UNLABELLED), "w-1") is Reason.CONTROL_PLANE_FIRST
+    ill = [*static_pods("cp-1", broken=["etcd"]), *UNLABELLED[len(UNLABELLED) // 3 :]]
+    assert why(seen(*nodes, pods=ill), "cp-2") == "etcd on cp-1 is not Ready"
+    hold = quorum_remains(survey(seen(*nodes, pods=ill)), a_node("cp-2"), CONTROL)
+    assert hold is not None
+    assert hold.message == "1 other healthy etcd members, 2 needed"
+
+
+def test_etcd_alone_makes_no_control_plane() -> None:
+    """It may be an external one's, on a node of its own."""
+    worker = a_node("w-1")
+    fleet = survey(control_planes_done(worker))
+    assert not fleet.is_control_plane(worker)
+    fleet = survey(replace(fleet.seen, static_pods=(*fleet.seen.static_pods, static_pods("w-1")[-1])))
+    assert not fleet.is_control_plane(worker)
+
+
+# --- the skew policy ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [WORKERS, POOL], ids=["selected", "selected by no group"])
+def test_no_api_server_goes_where_a_kubelet_would_be_more_than_three_minors_behind(other: Group) -> None:
+    """The version skew policy, and `kubeadm upgrade apply` would refuse it with its lock held."""
+    old = a_node("w-9", kubelet=v("v1.33.4"))
+    snapshot = seen(*a_cluster(), old, plan=a_plan(CONTROL, other))
+    assert (started(snapshot), held(snapshot, "cp-1")) == ([], Reason.KUBELET_TOO_OLD)
+    assert why(snapshot, "cp-1") == "kubelets would be more than 3 minors behind v1.37.2: w-9 (v1.33.4)"
+    fair = replace(old, kubelet=v("v1.34.0"))
+    assert started(seen(*a_cluster(), fair, plan=a_plan(CONTROL, other))) == ["cp-1"]
+
+
+def test_once_an_api_server_is_there_the_others_follow_whatever_kubelet_joins() -> None:
+    """They may be one minor apart, no more; the old kubelet is too far behind already."""
+    snapshot = seen(*replaced(a_cluster(), upgraded("cp-1")), a_node("w-9", kubelet=v("v1.33.4")), kubeadm_config=NEW)
+    assert started(snapshot) == ["cp-2"]
+
+
+def test_a_kubelet_that_is_too_old_catches_up_by_the_hops_in_between() -> None:
+    """It is not held by the rule that it holds the control planes by."""
+    plan = a_plan(via=(v("v1.34.4"), v("v1.35.4"), OLD))
+    snapshot = seen(*a_cluster(), a_node("w-9", kubelet=v("v1.33.4")), plan=plan)
+    assert started(snapshot) == ["w-9"]
 
 
 # --- quorum -------------------------------------------------------------------------------------

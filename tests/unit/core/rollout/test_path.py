@@ -1,5 +1,6 @@
 """The way to the target: hops minor by minor, and what refuses a way (domain: 4.8, 4.9)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_the_slowest_api_server_decides_where_the_way_begins() -> None:
     assert find_path(seen(*nodes)).problem is not None
 
 
+def test_an_api_server_on_a_node_without_the_label_decides_too() -> None:
+    bare = replace(a_node("cp-2", kubelet=v("v1.35.1")), labels={})
+    pods = [*static_pods("cp-1"), *static_pods("cp-2", v("v1.35.1")), *static_pods("cp-3")]
+    problem = find_path(seen(*replaced(a_cluster(), bare), pods=pods)).problem
+    assert problem is not None
+    assert problem.reason is Reason.MINOR_SKIPPED
+
+
 def test_one_api_server_beyond_the_target_is_a_downgrade() -> None:
     nodes = replaced(a_cluster(), a_node("cp-2", kubelet=v("v1.37.3")))
     problem = find_path(seen(*nodes)).problem
@@ -92,7 +101,7 @@ def test_without_any_known_control_plane_node_no_version_can_be_told() -> None:
 
 def refused(kubelet: str, hop: str, *, name: str = "w-1", **changed: Any) -> str | None:
     plan = a_plan(version=v(changed.pop("target", hop)), **changed)
-    hold = too_far(plan, a_node(name, kubelet=v(kubelet)), v(hop))
+    hold = too_far(plan, a_node(name, kubelet=v(kubelet)), v(hop), control_plane=name.startswith("cp"))
     return str(hold.reason) if hold else None
 
 
@@ -112,8 +121,8 @@ def test_control_planes_never_skip_even_where_workers_may() -> None:
 
 
 def test_the_refusal_says_what_to_add_to_the_plan() -> None:
-    worker = too_far(a_plan(), a_node(kubelet=v("v1.34.3")), v("v1.37.2"))
-    control = too_far(a_plan(), a_node("cp-1", kubelet=v("v1.34.3")), v("v1.37.2"))
+    worker = too_far(a_plan(), a_node(kubelet=v("v1.34.3")), v("v1.37.2"), control_plane=False)
+    control = too_far(a_plan(), a_node("cp-1", kubelet=v("v1.34.3")), v("v1.37.2"), control_plane=True)
     assert worker is not None
     assert control is not None
     assert worker.message.endswith("add the versions in between to spec.via, or set spec.workersSkipHops")
@@ -132,7 +141,7 @@ def test_a_node_is_never_downgraded_to_a_hop_on_the_way() -> None:
 
 
 def test_a_kubelet_without_a_version_is_not_touched() -> None:
-    hold = too_far(a_plan(), a_node(kubelet=None), v("v1.37.2"))
+    hold = too_far(a_plan(), a_node(kubelet=None), v("v1.37.2"), control_plane=False)
     assert hold is not None
     assert hold.reason is Reason.VERSION_UNKNOWN
 
