@@ -57,7 +57,8 @@ async def test_who_lost_the_lease_writes_nothing_any_more_and_the_thief_goes_on(
         await asyncio.sleep(60)  # the thief does not renew, so the lease comes back after its 15 s
 
         written = [each.at for each in one.api.writes() if each.path != LEASE_PATH and each.at > at]
-        assert [each for each in written if at + TERMS.retry < each < at + TERMS.duration] == []
+        knows = at + 2 * TERMS.retry  # the first renewal meets a 409, the second one reads who holds it
+        assert [each for each in written if knows < each < at + TERMS.duration] == []
         assert any(each > at + TERMS.duration for each in written), "it leads again"
         await site.complete()
     assert site.ordered() == ["cp1", "w1", "w2", "w3"]

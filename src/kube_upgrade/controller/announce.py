@@ -31,12 +31,13 @@ def of_actions(seen: ClusterSnapshot, actions: Iterable[NodeAction]) -> Iterator
     if not actions:
         return
     nodes = {node.name: node for node in seen.nodes}
+    members = sum(node.control_plane for node in seen.nodes)
     for action in actions:
         match action:
             case OrderNode():
                 note = f"upgrade to {action.claim.version} ordered (kubeadm upgrade {action.kubeadm})"
                 yield _about(nodes[action.node], OnNode.ORDERED, "Order", note)
-                yield from _outage(nodes, nodes[action.node])
+                yield from _outage(nodes[action.node], members)
             case WithdrawOrder():
                 yield _about(nodes[action.node], OnNode.WITHDRAWN, "Withdraw", action.reason)
             case _:
@@ -49,9 +50,8 @@ def of_status(seen: ClusterSnapshot, decision: Decision) -> Iterator[Announcemen
     yield from _ends(seen, decision, {node.name: node for node in seen.nodes})
 
 
-def _outage(nodes: dict[str, Node], node: Node) -> Iterator[Announcement]:
+def _outage(node: Node, members: int) -> Iterator[Announcement]:
     """With one or two members etcd has no quorum while one of them reboots."""
-    members = sum(each.control_plane for each in nodes.values())
     if node.control_plane and members <= 2:
         note = f"the API will be away while {node.name}, one of {members} control planes, is upgraded"
         yield _about(node, OnNode.API_OUTAGE, "Order", note)

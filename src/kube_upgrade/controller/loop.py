@@ -13,17 +13,14 @@ from kube_upgrade.core.backoff import pause
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.farewell import farewell
 from kube_upgrade.kube.errors import ApiError, KubeError
-from kube_upgrade.model.action import Action, Decision, OrderNode, PublishStatus
-from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
-from kube_upgrade.model.status import Claim
 from kube_upgrade.telemetry import logs
 from kube_upgrade.telemetry.metrics import RECONCILE, TURN_FAILURES
 
 FIRST_PAUSE, MOST_PAUSE = 0.2, 15.0  # seconds
-# A status with 1,000 claims costs the API server a tenth of a second of CPU: releases wait for one another.
-# Orders do not wait: they rest on claims that are written already.
-SECONDS_PER_CLAIM = 0.001
+# A status with 1,000 claims costs the API server a tenth of a second of CPU, a look at 5,000 nodes costs us as much:
+# releases wait for one another. What the orders take is part of that rest.
+REST_PER_CLAIM = 0.002  # seconds
 # Somebody was first: the watch shows it within milliseconds. Lost again and again, the watch is late or another
 # controller writes the same objects.
 LOST_FIRST_PAUSE, LOST_MOST_PAUSE, LOST_TELLS = 0.1, 5.0, 3
@@ -50,12 +47,13 @@ class Loop:
         self._changed = changed  # set by the watches
         self._failures = 0
         self._lost = 0  # turns in a row in which a guard did not hold
-        self._publish_after: dict[str, float] = {}  # plan → seconds of the event loop's clock
+        self._rest_until = 0.0  # seconds of the event loop's clock
 
     async def run(self) -> None:
         """Turn until cancelled."""
         await self._world.synced()
         while True:
+            await asyncio.sleep(self._rest_until - asyncio.get_running_loop().time())
             self._changed.clear()
             seconds = await self._guarded_turn()
             try:
@@ -84,18 +82,17 @@ class Loop:
 
     async def _carry_out(self, seen: ClusterSnapshot, waits: list[float]) -> bool:
         """Decide for one plan and do it; adds when to look again. True where every guard held."""
-        decision, early = self._paced(seen.plan, decide(seen))
+        decision, began = decide(seen), asyncio.get_running_loop().time()
         done = await self._actor.carry_out(seen.plan, decision)
         # News is told now or never: the next snapshot shows what was written as if it had always been there.
-        if done.status and not early:
+        if done.status:
             self._publisher.publish(seen, decision)
-            rest = len(decision.status.claims) * SECONDS_PER_CLAIM
-            self._publish_after[seen.plan.name] = asyncio.get_running_loop().time() + rest
+        if done.published:
+            rest = len(decision.status.claims) * REST_PER_CLAIM
+            self._rest_until = max(self._rest_until, began + rest)
         self._publisher.tell(seen, done.written)
         held = self._held(done)
-        if early:
-            await asyncio.sleep(0.0 if done.written else early)
-        if early or done.written or done.published:
+        if done.written or done.published:
             waits.append(0.0)  # what was written may show the next step
         if decision.wake_at:
             waits.append(max(0.0, (decision.wake_at - seen.now).total_seconds()))
@@ -114,19 +111,6 @@ class Loop:
             log.info("guards lost in a row: the watch is late or another controller writes", turns=self._lost)
         return pause(self._lost, first=LOST_FIRST_PAUSE, most=LOST_MOST_PAUSE, dice=0.5) if self._lost else 0.0
 
-    def _paced(self, plan: Plan, decision: Decision) -> tuple[Decision, float]:
-        """The decision without its status where that would come too early, and the seconds until it may be written.
-
-        Orders on claims that are not written yet stay away with it.
-        """
-        early = self._publish_after.get(plan.name, 0.0) - asyncio.get_running_loop().time()
-        publishes = any(isinstance(action, PublishStatus) for action in decision.actions)
-        if early <= 0 or not publishes:
-            return decision, 0.0
-        standing = set(plan.status.claims)
-        kept = tuple(action for action in decision.actions if _may_go_first(action, standing))
-        return replace(decision, actions=kept), early
-
     async def _guarded_turn(self) -> float | None:
         """The loop's boundary: trouble with the API server is logged with its reason, and tried again after a pause."""
         try:
@@ -142,14 +126,3 @@ class Loop:
             return 0.0
         self._failures = 0
         return seconds
-
-
-def _may_go_first(action: Action, standing: set[Claim]) -> bool:
-    """True for what does not rest on a status that is still to be written."""
-    match action:
-        case PublishStatus():
-            return False
-        case OrderNode():
-            return action.claim in standing
-        case _:
-            return True

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 
 from kube_upgrade.controller.cluster_version import ClusterVersion
 from kube_upgrade.controller.overlay import Overlay
@@ -15,7 +16,7 @@ from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject, to_pod
 from kube_upgrade.kube.wire.schema import PlanObject
-from kube_upgrade.model.node import Node
+from kube_upgrade.model.node import Node, Report
 from kube_upgrade.model.plan import Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot, StaticPod
 from kube_upgrade.model.version import KubeVersion
@@ -99,11 +100,18 @@ def matters(old: object, new: object) -> bool:
     return old != new
 
 
-def _decided_on(node: Node) -> Node:
+def _decided_on(node: Node) -> object:
     """The node without what is only told. A message counts while an order is open: a busy lock stands in it."""
-    message = node.report.message if order_open(node) else ""
-    report = replace(node.report, phase="", attempt="", staged="", daemon="", message=message)
-    return replace(node, resource_version="", report=report)
+    return _of_node(node), _of_report(node.report), node.report.message if order_open(node) else ""
+
+
+def _all_but(type: type[Node | Report], *told: str) -> Callable[[object], object]:
+    """Nothing that is added later is left out; and no copy is made: this is asked at each event of each node."""
+    return attrgetter(*(field.name for field in fields(type) if field.name not in told))
+
+
+_of_node = _all_but(Node, "resource_version", "report")
+_of_report = _all_but(Report, "phase", "attempt", "staged", "daemon", "message")
 
 
 def to_static_pod(wire: PodObject) -> StaticPod:

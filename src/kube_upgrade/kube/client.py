@@ -167,7 +167,7 @@ class KubeApi:
         content = None if body is None else msgspec.json.encode(body)
         async with self._borrowed() as client:
             try:
-                answer = await client.request(method, path, params=params, content=content, headers=headers)
+                answer = await client.request(method, path, params=params or None, content=content, headers=headers)
             except (httpx2.RequestError, OSError) as error:
                 raise _lost(verb, path, error) from error
             except ConfigError as error:  # an exec plugin or a token file, asked at the moment of the request

@@ -30,6 +30,7 @@ class Recorder:
         self._instance = instance
         self._clock = clock or SystemClock()
         self._queue: asyncio.Queue[Announcement] = asyncio.Queue(WAITING)
+        self._dropped = 0  # since the queue was full
         self._series: OrderedDict[Announcement, Series] = OrderedDict()
 
     def announce(self, said: Announcement) -> None:
@@ -37,13 +38,18 @@ class Recorder:
         try:
             self._queue.put_nowait(said)
         except asyncio.QueueFull:
-            _log.warning("event dropped: too many wait", reason=said.reason, note=said.note)
+            if not self._dropped:
+                _log.warning("events are dropped: too many wait", reason=said.reason, note=said.note)
+            self._dropped += 1
 
     async def run(self) -> NoReturn:
         """Write what was announced until cancelled."""
         while True:
             await self._write(await self._queue.get())
             self._queue.task_done()
+            if self._dropped and self._queue.empty():
+                _log.warning("events were dropped", number=self._dropped)
+                self._dropped = 0
 
     async def flush(self) -> None:
         """Wait until everything announced so far was written or given up; only while `run` runs."""

@@ -1,4 +1,4 @@
-"""The loop's pace: a large status is not written too often for the API server, and orders do not wait for it."""
+"""The loop's pace: a large status is not written too often for the API server; lost guards, and news told once."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from kube_upgrade.controller.act import Done
-from kube_upgrade.controller.loop import Loop
+from kube_upgrade.controller.loop import REST_PER_CLAIM, Loop
 from kube_upgrade.controller.publish import Publisher
 from kube_upgrade.controller.refusals import Refusals
-from kube_upgrade.model.action import Decision, NodeAction, OrderNode, PublishStatus
+from kube_upgrade.model.action import Decision, NodeAction, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Percent, Plan
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from support.builders import CONTROL, NOW, WORKERS, a_claim, a_group, a_node, a_plan, control_planes_done, upgraded
-from support.live import virtual
+from support.live import running, virtual
 
-NAMES = [f"w-{n:03}" for n in range(400)]  # a fifth of a second between two writes of their claims
+NAMES = [f"w-{n:03}" for n in range(400)]
 
 
 @dataclass
@@ -62,32 +62,39 @@ def cluster(*done: str, claimed: Iterator[str] | list[str]) -> ClusterSnapshot:
     return control_planes_done(*nodes, plan=a_plan(CONTROL, wide, claims=[a_claim(name) for name in claimed]))
 
 
-@virtual
-async def test_a_large_status_rests_between_two_writes_and_orders_do_not_wait_for_it() -> None:
-    eyes, hands = Eyes(cluster(claimed=[])), Hands()
+@dataclass
+class TimedHands(Hands):
+    """Remembers when it was asked, in seconds; what it is asked to do takes `seconds`."""
+
+    seconds: float = 0.0
+    at: list[float] = field(default_factory=list)
+
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
+        self.at.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.seconds)
+        return await super().carry_out(plan, decision)
+
+
+async def _gap(hands: TimedHands) -> float:
+    """Seconds between two turns of which the first claims 400 nodes and orders them, and the second sees one done."""
+    eyes = Eyes(cluster(claimed=[]))
     loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
-
-    await loop.turn()
-    eyes.shown = cluster(claimed=NAMES)
-    await loop.turn()
-    eyes.shown = cluster("w-000", claimed=NAMES)
-    await loop.turn()
-
-    assert hands.done[0] == (OrderNode.__name__, PublishStatus.__name__), "400 claims are written, and ordered"
-    assert hands.done[1] == (OrderNode.__name__,), "orders that were lost at once, though the status has news, too"
-    assert PublishStatus.__name__ not in hands.done[2], "the first release waits"
+    async with running(loop.run()):
+        while len(hands.at) < 2:
+            eyes.shown = cluster("w-000", claimed=NAMES) if hands.at else eyes.shown
+            await asyncio.sleep(0.01)
+    return hands.at[1] - hands.at[0]
 
 
 @virtual
-async def test_an_order_whose_claim_is_not_written_yet_waits_with_the_status() -> None:
-    eyes, hands = Eyes(cluster(claimed=[])), Hands()
-    loop = Loop(eyes, hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
+async def test_after_a_large_status_the_loop_rests_before_it_looks_again() -> None:
+    """However many nodes report meanwhile: writing it costs the API server, looking costs us."""
+    assert await _gap(TimedHands()) == pytest.approx(400 * REST_PER_CLAIM, abs=0.02)
 
-    await loop.turn()
-    eyes.shown = cluster(*NAMES[1:], claimed=[])  # a release has made room for w-000
-    await loop.turn()
 
-    assert OrderNode.__name__ not in hands.done[1], "without its claim it would go out unclaimed"
+@virtual
+async def test_the_time_that_the_orders_took_is_part_of_the_rest() -> None:
+    assert await _gap(TimedHands(seconds=1.0)) == pytest.approx(1.0, abs=0.02)
 
 
 @dataclass

@@ -108,12 +108,15 @@ async def test_a_refused_event_is_one_line_in_the_log_and_the_next_one_is_tried(
         assert [found["reason"] for found in scene.written()] == ["Completed"]
 
 
-async def test_more_than_fit_are_dropped_and_said() -> None:
-    recorder = Scene().recorder
+async def test_more_than_fit_are_dropped_and_said_once_with_their_number() -> None:
+    scene = Scene()
     with capture_logs() as lines:
         for _ in range(WAITING + 2):
-            recorder.announce(ORDERED)
-    assert len(lines) == 2
+            scene.recorder.announce(ORDERED)
+        assert [line["event"] for line in lines] == ["events are dropped: too many wait"]
+        async with scene.running():
+            await scene.recorder.flush()
+    assert lines[1:] == [{"event": "events were dropped", "number": 2, "log_level": "warning", "part": "events"}]
 
 
 async def test_a_long_note_is_cut_to_the_servers_limit() -> None:
