@@ -1,4 +1,5 @@
-"""Cells of the failure matrix with the real daemon process, real files, real kill -9 and power cuts (stand-in disk).
+"""Cells of the failure matrix with the real daemon and lock server, real files, real kill -9 and power cuts (stand-in
+disk).
 
 The whole matrix runs in memory (tests/properties/test_failure_matrix.py); here it is sampled, with another seed each
 time, beside every cell that ever failed. `tools/campaign.py full` plays them all.
@@ -10,7 +11,7 @@ import os
 import random
 import secrets
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from kube_upgrade.lab.objects import kubeadm_objects
 from kube_upgrade.lab.runs import Run
 from support.examples import CELLS as ENDS
 from support.examples import FAILURE_CELLS, RESULTS, many, profile
+from support.lock_process import a_process
 from support.real_cells import CELLS, EVER_FAILED, Cell, Who
 from support.real_node import NEW, OLD
 from support.real_scene import Played, play
@@ -64,9 +66,10 @@ async def side_by_side(plane: ControlPlane, folder: Path, cells: Iterable[Cell])
 
     async def one(cell: Cell) -> Played:
         async with places:
-            return await tried(plane, folder, cell)
+            return await tried(plane, locks, folder, cell)
 
-    return list(await asyncio.gather(*(one(cell) for cell in cells)))
+    async with locks_of(plane, folder) as locks:
+        return list(await asyncio.gather(*(one(cell) for cell in cells)))
 
 
 async def one_by_one(binaries: Binaries, folder: Path, cells: Iterable[Cell]) -> list[Played]:
@@ -74,17 +77,30 @@ async def one_by_one(binaries: Binaries, folder: Path, cells: Iterable[Cell]) ->
     async with AsyncExitStack() as stack:
         run = stack.enter_context(Run.open("tests"))
         plane = stack.enter_context(await asyncio.to_thread(ControlPlane.start, run, binaries))
+        locks = await stack.enter_async_context(locks_of(plane, folder))
         played = []
         for cell in cells:
             await configure(plane, OLD if cell.who is Who.CONTROL_PLANE else NEW)
-            played.append(await tried(plane, folder, cell))
+            played.append(await tried(plane, locks, folder, cell))
         return played
 
 
-async def tried(plane: ControlPlane, folder: Path, cell: Cell) -> Played:
+def locks_of(plane: ControlPlane, folder: Path) -> AbstractAsyncContextManager[str]:
+    """A lock server that drains this cluster's nodes. The slot of a node that kept its lock is free when it is gone."""
+    config = {
+        "kubernetes": {"kubeconfig": str(plane.admin_kubeconfig)},
+        "namespace": "default",
+        "holdSeconds": 5,
+        "nodeGoneSeconds": 1,
+        "groups": {"workers": {"slots": AT_ONCE}},
+    }
+    return a_process(folder, config)
+
+
+async def tried(plane: ControlPlane, locks: str, folder: Path, cell: Cell) -> Played:
     """One that comes nowhere is told beside the others."""
     try:
-        return await play(plane, folder, cell)
+        return await play(plane, locks, folder, cell)
     except TimeoutError:
         return Played(cell=cell, end="it never came to the step", seconds=0.0)
 

@@ -26,10 +26,13 @@ without the lock; `status` is never touched. An image that did not boot is not t
 REAL = """
 ## With real processes
 
-The daemon's own process on a stand-in disk, against a real API server and etcd; kill -9, SIGTERM, a power cut, a full
-disk and an API server away for ten seconds strike when the node says that it is at the step.
-All end proven but where another end is named. `tests/integration/test_failure_cells.py` plays a sample with another
-seed each time and every cell that ever failed; `make campaign` all of them, with what was seen in docs/campaigns/.
+The daemon's own process on a stand-in disk, and the lock server's, against a real API server and etcd; kill -9,
+SIGTERM, a power cut, a full disk and an API server away for ten seconds strike when the node says that it is at the
+step.
+All end proven but where another end is named. *lock kept*: the lock server counts its slot and the node is cordoned;
+else the slot is free and the node in service, whatever the daemon says. An OS update never changed `status`.
+`tests/integration/test_failure_cells.py` plays a sample with another seed each time and every cell that ever failed;
+`make campaign` all of them, with what was seen in docs/campaigns/.
 
 | step | worker | control plane | OS update |
 |---|---|---|---|

@@ -1,13 +1,17 @@
-"""The real daemon on a simulated disk against the real API server: a node, a lock server with one slot, and eyes."""
+"""The real daemon on a simulated disk against the real API server: a node, what stands between it and its lock server,
+and eyes.
+"""
 
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -31,12 +35,15 @@ REPOSITORY = "fcos-k8s"
 
 @dataclass
 class LockServer:
-    """One slot; each request is answered as `refusals` says, then granted. Remembers who asked for what."""
+    """Each request is answered as `refusals` says, then by the real lock server `behind`, or granted where there is
+    none. Remembers what was asked for.
+    """
 
     refusals: list[bytes] = field(default_factory=list)
     slow: float = 0.0  # seconds before each answer
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    behind: str = ""  # its URL
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -45,21 +52,31 @@ class LockServer:
             writer.close()
             return
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
-        body = json.loads(await reader.readexactly(length))
-        assert set(body["client_params"]) == {"id", "group"}
+        body = await reader.readexactly(length)
+        assert set(json.loads(body)["client_params"]) == {"id", "group"}
         operation = head.split(b" ")[1].decode().rpartition("/")[2]
         self.asked.append(operation)
         await asyncio.sleep(self.slow)
         refusal = self.refusals.pop(0) if self.refusals and operation == "pre-reboot" else b""
-        answer = refusal or b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        writer.write(answer)
+        writer.write(refusal or await self._granted(head + body))
         await writer.drain()
         writer.close()
 
+    async def _granted(self, request: bytes) -> bytes:
+        if not self.behind:
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        address = urlsplit(self.behind)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(re.sub(rb"(?i)\r\nconnection: keep-alive", b"\r\nConnection: close", request, count=1))
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
 
 @asynccontextmanager
-async def lock_server() -> AsyncIterator[LockServer]:
-    server = LockServer()
+async def lock_server(behind: str = "") -> AsyncIterator[LockServer]:
+    server = LockServer(behind=behind)
     listener = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     async with listener:
         server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -126,6 +143,16 @@ def order(stream: str, locks: str) -> dict[str, str | None]:
         keys.KUBERNETES_VERSION: NEW,
         keys.KUBEADM: "node",
         keys.STATUS: "pending",
+    }
+
+
+def past_order() -> dict[str, str | None]:
+    """What an order of OLD that is completed has left on the Node, and the plan's leave to update the OS."""
+    return {
+        keys.KUBERNETES_VERSION: OLD,
+        keys.KUBEADM: "node",
+        keys.STATUS: "completed",
+        keys.OS_UPDATES: "2100-01-01T00:00:00Z",
     }
 
 

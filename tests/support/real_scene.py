@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kube_upgrade.fleetlock_client import Unreadable, read_locks
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
@@ -35,6 +36,7 @@ from support.real_node import (
     is_ready,
     lock_server,
     order,
+    past_order,
     status,
 )
 
@@ -72,6 +74,7 @@ class Scene:
     api: KubeApi
     new: str
     signer: Signer = field(default_factory=Signer)
+    statuses: set[str] = field(default_factory=set)  # that were seen on the Node since its order
 
     # --- what goes wrong ---------------------------------------------------------------------------
 
@@ -163,8 +166,9 @@ class Scene:
     # --- what becomes of it ------------------------------------------------------------------------
 
     async def order(self, stream: str) -> None:
-        """Tell the node to go to NEW; a rebuild of the running tag it finds by itself."""
+        """Tell the node to go to NEW; a rebuild of the running tag it finds by itself, its last order completed."""
         if self.cell.who is Who.OS:
+            await annotate(self.api, self.node.name, past_order())
             self.registry.publish(REPOSITORY, OLD, build=2)
             return
         role = "apply" if self.cell.who is Who.CONTROL_PLANE else "node"
@@ -174,9 +178,12 @@ class Scene:
         """The end in words, once it is the one that may be; else what it is when patience ends."""
         deadline, end, message = time.monotonic() + PATIENCE, "", ""
         while time.monotonic() < deadline:
-            with suppress(KubeError):  # the API server may be away
+            with suppress(KubeError, Unreadable):  # the API server may be away
                 node = await self.api.get(paths.node(self.node.name), NodeObject)
+                self.statuses.add(status(node))
                 end, message = self._end(node), node.metadata.annotations.get(keys.MESSAGE, "")
+                if end == self.cell.end:
+                    end += await self._astray(node)
                 if end == self.cell.end:
                     return end
             await asyncio.sleep(0.1)  # other processes tell us nothing
@@ -195,11 +202,24 @@ class Scene:
             return f"stays: BadImage; {lock}"
         return f"{word}: {reason}; {lock}"
 
+    async def _astray(self, node: NodeObject) -> str:
+        """What is not as it must be beside the end: slot and cordon go with the daemon's lock, an OS update touches no
+        status.
+        """
+        kept = self._lock == "kept"
+        groups = await read_locks(self.locks.behind)
+        held = any(holder.node == node.metadata.name for group in groups.values() for holder in group.holders)
+        words = [f"the slot is {'held' if held else 'free'}"] if held != kept else []
+        if node.spec.unschedulable != kept:
+            words.append("the node is cordoned" if node.spec.unschedulable else "the node is not cordoned")
+        if self.cell.who is Who.OS and self.statuses != {"completed"}:
+            words.append(f"status was {', '.join(sorted(self.statuses))}")
+        return "".join(f", but {word}" for word in words)
+
     def _at_rest(self, node: NodeObject) -> bool:
-        """The wanted image runs, that is reported where it was ordered, and no lock is held."""
-        wanted = "" if self.cell.who is Who.OS else "completed"
+        """The wanted image runs, the last order is reported as completed, and no lock is held."""
         booted = self.node.machine.read().booted_tree.digest
-        return status(node) == wanted and booted == self.new and self._facts["lock"] is None
+        return status(node) == "completed" and booted == self.new and self._facts["lock"] is None
 
     @property
     def _lock(self) -> str:
@@ -256,8 +276,8 @@ def _settings(cell: Cell, locks: LockServer) -> dict[str, Any]:
     return settings
 
 
-async def play(plane: ControlPlane, folder: Path, cell: Cell) -> Played:
-    """One node from its order, or the rebuild of its image, to the end that is due."""
+async def play(plane: ControlPlane, behind: str, folder: Path, cell: Cell) -> Played:
+    """One node from its order, or the rebuild of its image, to the end that is due. `behind`: the lock server's URL."""
     name, began = f"n-{secrets.token_hex(3)}", time.monotonic()
     control_plane = cell.who is Who.CONTROL_PLANE
     async with KubeApi.connect(plane.admin_kubeconfig, user_agent="test") as api:
@@ -265,7 +285,7 @@ async def play(plane: ControlPlane, folder: Path, cell: Cell) -> Played:
             stream = f"{registry.host}/{REPOSITORY}"
             old = registry.publish(REPOSITORY, OLD)
             async with (
-                lock_server() as locks,
+                lock_server(behind) as locks,
                 a_node(
                     plane, run, folder / name, stream=stream, digest=old, control_plane=control_plane,
                     settings=_settings(cell, locks),
