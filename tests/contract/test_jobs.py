@@ -29,6 +29,7 @@ from kube_upgrade.host.runner import SubprocessRunner
 jobs = choose_jobs(Path(sys.argv[1]), SubprocessRunner(), run="{RUN}", control="{CONTROL}")
 asyncio.run(jobs.run("kubeadm", "first", sys.argv[2:], 60))
 """
+Chosen = PlainJobs | SystemdJobs
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture(params=["plain", "systemd"])
-def jobs(request: pytest.FixtureRequest, machine: Machine) -> Jobs:
+def jobs(request: pytest.FixtureRequest, machine: Machine) -> Chosen:
     if request.param == "systemd":
         (machine.root / "run/systemd/system").mkdir(parents=True)
     chosen = choose_jobs(machine.root, SubprocessRunner(), run=RUN, control=CONTROL)
@@ -51,6 +52,11 @@ def script(machine: Machine, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def folder_of(machine: Machine, name: str) -> Path:
+    """Where a job's files are; of the name "" all of them."""
+    return machine.root / FOLDER.lstrip("/") / name
 
 
 async def _until(holds: Callable[[], bool]) -> None:
@@ -182,6 +188,52 @@ async def test_one_that_is_gone_without_a_word_is_lost(jobs: Jobs, machine: Mach
     with pytest.raises(Lost):
         await jobs.join("kubeadm", 60)
     assert (await jobs.run("kubeadm", "2", [script(machine, "echo again")], 60)).out == "again\n"
+
+
+async def test_what_an_earlier_boot_left_is_swept_but_for_what_is_kept(jobs: Chosen, machine: Machine) -> None:
+    """Ended or cut off; the name to keep is one whose end somebody may still ask for."""
+    await jobs.run("stage", "1", [script(machine, "echo out")], 60)
+    await jobs.run("kubeadm", "1", [script(machine, "exit 3")], 60)
+    machine.power_cut()
+
+    assert jobs.sweep(keep=("kubeadm",)) == ("stage",)
+    assert await jobs.find("stage") is None
+    assert (await jobs.join("kubeadm", 60)).code == 3
+    assert jobs.sweep() == ("kubeadm",)
+    assert list(folder_of(machine, "").iterdir()) == []
+    assert jobs.sweep() == ()
+
+
+async def test_what_this_boot_left_is_not_swept(jobs: Chosen, machine: Machine) -> None:
+    """An end that nobody has asked for yet, and one that is still to come."""
+    begun, go = machine.root / "run/begun", machine.root / "run/go"
+    await jobs.run("stage", "1", [script(machine, "echo out; exit 3")], 60)
+    program = script(machine, f"touch {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo done")
+    waiting = asyncio.create_task(jobs.run("kubeadm", "1", [program], 60))
+    await _until(begun.exists)
+
+    assert jobs.sweep() == ()
+    go.touch()
+    assert (await waiting).out == "done\n"
+    assert (await jobs.join("stage", 60)).out == "out\n"
+
+
+@pytest.mark.parametrize("record", [None, "{", '{"key": "1", "argv": ["a"], "child": "x.service"}'])
+async def test_one_whose_boot_is_not_known_is_not_swept(jobs: Chosen, machine: Machine, record: str | None) -> None:
+    """Just being started, cut off while it was written, or by a daemon that did not write it."""
+    folder = folder_of(machine, "kubeadm")
+    folder.mkdir(parents=True)
+    if record is not None:
+        (folder / "job.json").write_text(record)
+    machine.power_cut()
+    assert jobs.sweep() == ()
+    assert folder.is_dir()
+
+
+async def test_where_this_boot_is_not_known_nothing_is_swept(jobs: Chosen, machine: Machine) -> None:
+    await jobs.run("stage", "1", [script(machine, "exit 0")], 60)
+    (machine.root / "proc/sys/kernel/random/boot_id").write_text("")
+    assert jobs.sweep() == ()
 
 
 async def test_a_power_cut_ends_what_forks_again_and_again(jobs: Jobs, machine: Machine) -> None:

@@ -79,8 +79,9 @@ async def test_a_worker_goes_from_order_to_released(
             assert machine.booted_tree.digest == new
             assert machine.boot_id != first_boot
             assert seen[-1].status.node_info.kubelet_version == NEW
-            state = node.machine.root / "var/lib/kube-upgraded/state.json"
-            await until(lambda: json.loads(state.read_text())["lock"] is None)
+            folder = node.machine.root / "var/lib/kube-upgraded"
+            await until(lambda: json.loads((folder / "state.json").read_text())["lock"] is None)
+            assert list((folder / "jobs").iterdir()) == []
 
 
 async def test_killed_every_second_and_with_the_api_away_it_still_arrives(

@@ -3,7 +3,8 @@
 Each job has a folder /var/lib/kube-upgraded/jobs/NAME with job.json (what runs, under which key, as which child), its
 output and, at the end, its exit code, written by the shell that runs it. Whoever comes back finds a job by its folder
 and waits for it. A shell that is there can run only after job.json says so: nobody starts what nobody can find.
-A unit that starts late, after it was given up, finds its permit gone and runs nothing.
+A unit that starts late, after it was given up, finds its permit gone and runs nothing. What an earlier boot left is
+swept when nobody can ask for it any more.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -41,6 +42,7 @@ _GATED = f"read -r go || exit 125; {_RUN}"
 _PERMITTED = f'rm "$0/$1" || exit 125; shift; {_RUN}'
 _UNIT = ".service"
 _NO_PROGRAM = (126, 127)  # the shell's exit codes for what it cannot run
+_UNKNOWN = "unknown"  # boot
 
 
 class StillRunning(RunError):
@@ -72,6 +74,7 @@ class _Record:
     key: str
     argv: tuple[str, ...]
     child: str
+    boot: str
     started: float  # by the wall clock
 
 
@@ -125,6 +128,27 @@ class _FolderJobs(ABC):
         running = code is None and await self._alive(record.child)
         return Job(key=record.key, running=running, code=code if running else _code(self._folder(name)))
 
+    def sweep(self, keep: Collection[str] = ()) -> tuple[str, ...]:
+        """Remove what earlier boots left, all but the names to keep; gives the names of what went.
+
+        A job of this boot stays, and one of which it is not known which boot it ran in.
+        """
+        names = sorted(path.name for path in on_host(self._root, FOLDER).glob("*"))
+        old = tuple(name for name in names if name not in keep and self._of_another_boot(name))
+        for name in old:
+            shutil.rmtree(self._folder(name), ignore_errors=True)
+        return old
+
+    def _of_another_boot(self, name: str) -> bool:
+        record, here = self._read(name), self._boot()
+        return record is not None and _UNKNOWN not in (record.boot, here) and record.boot != here
+
+    def _boot(self) -> str:
+        try:
+            return identity.boot_id(self._root)
+        except identity.NoIdentity:
+            return _UNKNOWN
+
     @abstractmethod
     async def _start(self, name: str, folder: Path, key: str, argv: Sequence[str]) -> None:
         """Start it and leave its record in `folder`. Raises NotStarted, OSError."""
@@ -158,13 +182,19 @@ class _FolderJobs(ABC):
         path = self._folder(name) / "job.json"
         try:
             raw = json.loads(path.read_text())
-            return _Record(str(raw["key"]), tuple(raw["argv"]), str(raw["child"]), path.stat().st_mtime)
+            return _Record(
+                key=str(raw["key"]),
+                argv=tuple(raw["argv"]),
+                child=str(raw["child"]),
+                boot=str(raw.get("boot", _UNKNOWN)),  # daemons before this one did not write it
+                started=path.stat().st_mtime,
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _write(self, folder: Path, key: str, argv: Sequence[str], child: str) -> None:
         new = folder / "job.new"
-        new.write_text(json.dumps({"key": key, "argv": list(argv), "child": child}))
+        new.write_text(json.dumps({"key": key, "argv": list(argv), "child": child, "boot": self._boot()}))
         new.replace(folder / "job.json")
 
     def _completed(self, folder: Path, record: _Record) -> Completed:
@@ -217,12 +247,6 @@ class PlainJobs(_FolderJobs):
         """Nothing is left to wait for where it is no process of ours."""
         if pid := _pid_of(child):
             _reap(pid)
-
-    def _boot(self) -> str:
-        try:
-            return identity.boot_id(self._root)
-        except identity.NoIdentity:
-            return "unknown"
 
 
 class SystemdJobs(_FolderJobs):

@@ -86,7 +86,7 @@ class Ports:
     verify: Callable[[str, str], Awaitable[None]]  # HOST/REPO:TAG at a digest; raises TrustError, RegistryError
     lock: Callable[[str, str], Lock]  # by URL and group; raises ValueError for a bad URL
     images_config: ImagesConfig
-    tidy: Callable[[], Awaitable[object]]  # what kubeadm left behind, once the node is proven
+    tidy: Callable[[], Awaitable[object]]  # what kubeadm and jobs left behind, once the node is proven
     etcd_snapshot: Callable[[], Awaitable[str]]  # what was saved where, or why there is nothing to save
     clock: Callable[[], datetime]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
 from kube_upgrade.host.jobs import choose_jobs
-from kube_upgrade.host.kubeadm import Kubeadm
+from kube_upgrade.host.kubeadm import JOB, Kubeadm
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
 from kube_upgrade.host.runner import SubprocessRunner
@@ -33,6 +32,7 @@ from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.kube.informer import Informer
 from kube_upgrade.kube.wire.node import NodeObject, to_node
+from kube_upgrade.model.host import Facts
 from kube_upgrade.model.kubeadm import KubeadmProblem
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.version import KubeVersion
@@ -102,6 +102,8 @@ async def _loop(live: LiveSettings, cluster: Cluster, state: StateFile, changed:
     settings, runner = live.settings, SubprocessRunner()
     root = settings.root
     jobs = choose_jobs(root, runner, run=settings.systemd_run, control=settings.systemctl)
+    if swept := jobs.sweep(keep=still_evidence(state.facts)):
+        log.info("swept jobs of an earlier boot", jobs=swept)
     driver = os_driver(settings, runner, jobs)
     try:
         await driver.register_driver()
@@ -129,6 +131,10 @@ async def _loop(live: LiveSettings, cluster: Cluster, state: StateFile, changed:
         if policy is not None:
             await Trust(policy, registry, runner, root=root).check(reference, digest)
 
+    async def tidy() -> None:
+        await asyncio.to_thread(keep_newest, root)
+        await asyncio.to_thread(jobs.sweep)
+
     ports = Ports(
         os=driver,
         kubeadm=kubeadm,
@@ -137,7 +143,7 @@ async def _loop(live: LiveSettings, cluster: Cluster, state: StateFile, changed:
         lock=_locks(me, root, settings.fleetlock_ca),
         images_config=images_config,
         etcd_snapshot=etcd_snapshot,
-        tidy=partial(asyncio.to_thread, keep_newest, root),
+        tidy=tidy,
         clock=_now,
     )
     observer = Observer(live=live, cluster=cluster, os=driver, kubeadm=kubeadm, etcd=etcd, jobs=jobs, clock=_now)
@@ -145,6 +151,13 @@ async def _loop(live: LiveSettings, cluster: Cluster, state: StateFile, changed:
     return Loop(
         observer=observer, actor=actor, state=state, changed=changed, clock=_now, version=version("kube-upgrade")
     )
+
+
+def still_evidence(facts: Facts) -> tuple[str, ...]:
+    """Jobs of earlier boots that may still be asked for: while a lock is or may be held, that kubeadm ran here counts,
+    whatever becomes of the state file.
+    """
+    return (JOB,) if facts.lock else ()
 
 
 async def write_images_config(cluster: Cluster, root: Path, target: KubeVersion) -> tuple[Path, str]:

@@ -1,6 +1,7 @@
 """How the daemon is put together, by what it finds on the host."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from kube_upgrade.host.bootc import Bootc
 from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import SubprocessRunner
-from kube_upgrade.upgraded.daemon import together
+from kube_upgrade.model.host import Facts, LockFact
+from kube_upgrade.upgraded.daemon import still_evidence, together
 from kube_upgrade.upgraded.hosts import os_driver
 from kube_upgrade.upgraded.settings import Settings
+from kube_upgrade.upgraded.state import StateFile
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,14 @@ def test_bootc_drives_only_where_rpm_ostree_is_absent(tmp_path: Path, programs: 
     for program in programs:
         (tmp_path / "usr/bin" / program).touch()
     assert isinstance(os_driver(Settings(root=tmp_path), SubprocessRunner(), PlainJobs(tmp_path)), driver)
+
+
+def test_the_last_run_of_kubeadm_is_evidence_while_a_lock_is_or_may_be_held(tmp_path: Path) -> None:
+    """Without a state file nobody knows."""
+    now = datetime.now(UTC)
+    assert still_evidence(Facts(lock=LockFact(asked=now))) == ("kubeadm",)
+    assert still_evidence(StateFile.load(tmp_path / "state.json", now).facts) == ("kubeadm",)
+    assert still_evidence(Facts()) == ()
 
 
 async def test_what_runs_together_ends_together_and_the_first_failure_is_told_as_it_is() -> None:
