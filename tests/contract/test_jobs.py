@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from kube_upgrade.host.jobs import FOLDER, Jobs, Lost, PlainJobs, StillRunning, SystemdJobs, choose_jobs
+from kube_upgrade.host.job_files import FOLDER
+from kube_upgrade.host.jobs import Jobs, Lost, StillRunning
+from kube_upgrade.host.plain_jobs import PlainJobs
 from kube_upgrade.host.runner import Completed, NotStarted, SubprocessRunner, TimedOut
+from kube_upgrade.host.systemd_jobs import SystemdJobs, choose_jobs
 from kube_upgrade.lab import proc
 from kube_upgrade.lab.machine import Machine
 
@@ -24,7 +27,7 @@ RUN, CONTROL = "/usr/bin/systemd-run", "/usr/bin/systemctl"
 STARTER = f"""
 import asyncio, sys
 from pathlib import Path
-from kube_upgrade.host.jobs import choose_jobs
+from kube_upgrade.host.systemd_jobs import choose_jobs
 from kube_upgrade.host.runner import SubprocessRunner
 jobs = choose_jobs(Path(sys.argv[1]), SubprocessRunner(), run="{RUN}", control="{CONTROL}")
 asyncio.run(jobs.run("kubeadm", "first", sys.argv[2:], 60))

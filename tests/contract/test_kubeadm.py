@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from kube_upgrade.host.drivers import KubeadmError
-from kube_upgrade.host.jobs import PlainJobs
 from kube_upgrade.host.kubeadm import Kubeadm, is_control_plane
 from kube_upgrade.host.kubeadm_output import problem_in
+from kube_upgrade.host.plain_jobs import PlainJobs
 from kube_upgrade.host.runner import SubprocessRunner
 from kube_upgrade.lab.images import component_image
 from kube_upgrade.lab.machine import Machine

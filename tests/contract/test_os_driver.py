@@ -8,7 +8,7 @@ import pytest
 
 from kube_upgrade.host.bootc import Bootc
 from kube_upgrade.host.drivers import OsDriver, OsError
-from kube_upgrade.host.jobs import PlainJobs
+from kube_upgrade.host.plain_jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import Completed, SubprocessRunner
 from kube_upgrade.lab import machine_state as rules

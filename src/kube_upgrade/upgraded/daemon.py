@@ -21,11 +21,11 @@ from kube_upgrade.host.backups import keep_newest
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
 from kube_upgrade.host.identity import NoIdentity, machine_id
-from kube_upgrade.host.jobs import choose_jobs
 from kube_upgrade.host.kubeadm import JOB, Kubeadm
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.registry import Registry
 from kube_upgrade.host.runner import SubprocessRunner
+from kube_upgrade.host.systemd_jobs import choose_jobs
 from kube_upgrade.host.trust import Trust
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.client import KubeApi

@@ -11,7 +11,6 @@ from kube_upgrade.fleetlock_client import FleetLock, server_of
 from kube_upgrade.host import identity
 from kube_upgrade.host.drivers import KubeadmError, OsError
 from kube_upgrade.host.etcd import Etcd
-from kube_upgrade.host.jobs import choose_jobs
 from kube_upgrade.host.kubeadm import Kubeadm, is_control_plane
 from kube_upgrade.host.paths import on_host
 from kube_upgrade.host.policy import accepts_anything
@@ -19,6 +18,7 @@ from kube_upgrade.host.rpm_ostree import refuse_foreign_driver
 from kube_upgrade.host.runner import SubprocessRunner
 from kube_upgrade.host.signature import key_problem
 from kube_upgrade.host.space import too_small
+from kube_upgrade.host.systemd_jobs import choose_jobs
 from kube_upgrade.kube.client import KubeApi
 from kube_upgrade.kube.errors import KubeError
 from kube_upgrade.model.node import Node

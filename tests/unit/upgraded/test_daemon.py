@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kube_upgrade.host.bootc import Bootc
-from kube_upgrade.host.jobs import PlainJobs
+from kube_upgrade.host.plain_jobs import PlainJobs
 from kube_upgrade.host.rpm_ostree import RpmOstree
 from kube_upgrade.host.runner import SubprocessRunner
 from kube_upgrade.model.host import Facts, LockFact

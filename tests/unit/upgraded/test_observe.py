@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from kube_upgrade.host.drivers import OsDriver
 from kube_upgrade.host.etcd import Etcd
-from kube_upgrade.host.jobs import PlainJobs
+from kube_upgrade.host.plain_jobs import PlainJobs
 from kube_upgrade.model.host import Facts, HostSnapshot
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.os import OsStatus
