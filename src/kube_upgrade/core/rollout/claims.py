@@ -216,9 +216,15 @@ def _outdated(fleet: Fleet, claim: Claim, node: Node, group: Group) -> str:
 
 
 def start_before(fleet: Fleet, group: Group) -> datetime | None:
-    """When what is ordered now must have begun: early enough to end before the window does, by what was learned."""
-    until = fleet.starts_until(group.name)
-    return max(until, fleet.first_quarter_ends or fleet.seen.now) if until else fleet.closes
+    """When what is ordered now must have begun: early enough to end before the window does, by what was learned.
+
+    Where that is over already it is the one that may begin in the first quarter whatever was learned, and has until its
+    end. Others have not: at that moment all of them could begin.
+    """
+    now, until = fleet.seen.now, fleet.starts_until(group.name)
+    if until is None:
+        return fleet.closes
+    return until if until > now else fleet.first_quarter_ends or now
 
 
 def order(fleet: Fleet, claim: Claim, node: Node, group: Group) -> OrderNode:

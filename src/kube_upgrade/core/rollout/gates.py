@@ -153,7 +153,7 @@ def kubelets_can_follow(fleet: Fleet) -> Hold | None:
 def window_is_long_enough(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """By what the group's nodes took so far, this one would be done before the window closes or a freeze begins.
 
-    One at a time may begin in the first quarter of a window in any case.
+    One at a time may begin in the first quarter of a window that no freeze cuts short, whatever was learned.
     """
     until, quarter = fleet.starts_until(group.name), fleet.first_quarter_ends
     if until is None or fleet.seen.now < until:

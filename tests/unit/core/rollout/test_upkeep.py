@@ -314,9 +314,18 @@ def test_the_first_quarter_is_for_nobody_else_while_one_is_on_its_way_and_a_fail
 def test_a_node_with_a_long_estimate_may_begin_in_the_windows_first_quarter() -> None:
     """An order that must begin at once would be too late after any drain."""
     plan = a_plan(windows=(WINDOW,), claims=[a_claim("w-1")])
-    for seconds in (7190, 9000):
+    for seconds in (7200, 9000):
         snapshot = control_planes_done(a_node("w-1"), plan=with_durations(plan, seconds))
         assert orders(snapshot)["w-1"].start_before == NOW + HOUR / 2
+
+
+def test_the_first_quarter_gives_no_time_to_those_that_must_begin_before_it_ends() -> None:
+    """Many may be ordered until then; at its end all of them could begin, and run past the window."""
+    plan = with_durations(a_plan(CONTROL, replace(WORKERS, max_unavailable=3), windows=(WINDOW,)), 6600)
+    given = orders(control_planes_done(plan=plan))
+    assert {name: order.start_before for name, order in given.items()} == dict.fromkeys(
+        ("w-1", "w-2", "w-3"), NOW + 10 * MINUTE
+    )
 
 
 def test_no_node_begins_where_a_freeze_cuts_the_window_short() -> None:
