@@ -60,8 +60,8 @@ REMEDIES: dict[Reason, Remedy] = {
         "`spec.via` will do), or take them out of the cluster.",
     ),
     Reason.OUTSIDE_WINDOW: Remedy(
-        "No window is open, or a node of this group would not be done before it closes. In a window's first quarter "
-        "one node of each group at a time may begin in any case.",
+        "No window is open, or a node of this group would not be done before it closes or a freeze begins. In the "
+        "first quarter of a window that no freeze cuts short, one node of each group at a time may begin all the same.",
         "Wait for the next, or widen `spec.windows`.",
     ),
     Reason.FREEZE: Remedy("A freeze covers this moment.", "Wait for its end, or remove it from `spec.freezes`."),
