@@ -1,7 +1,7 @@
 """What becomes of the claims that stand: order, wait, give up, prove, soak, release (design: 2.4, ADR 2)."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kube_upgrade.core.rollout.fleet import MUTATING, Fleet, failed, ordered, stalled, waiting_order
 from kube_upgrade.core.rollout.gates import WITHDRAWING, first_hold
@@ -165,9 +165,10 @@ def _proven(fleet: Fleet, claim: Claim, group: Group | None) -> Tended:
 
 def _seconds(fleet: Fleet, claim: Claim, proven_at: datetime) -> float | None:
     """How long the node took from kubeadm's start on; None where that is not worth learning."""
-    if claim.untimed or claim.started_at is None or proven_at - claim.started_at >= fleet.seen.plan.progress_deadline:
+    if claim.untimed or claim.started_at is None:
         return None
-    return max(0.0, (proven_at - claim.started_at).total_seconds())
+    took = proven_at - claim.started_at  # below 0 where replicas' clocks differ
+    return took.total_seconds() if timedelta(0) <= took < fleet.seen.plan.progress_deadline else None
 
 
 def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from kube_upgrade.core.rollout import windows
 from kube_upgrade.core.rollout.fleet import Fleet, order_open, ordered, under_way, waiting_order
-from kube_upgrade.core.rollout.path import WORKER_SKEW, api_servers, too_far
+from kube_upgrade.core.rollout.path import WORKER_SKEW, too_far
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Group
 from kube_upgrade.model.status import MAX_CLAIMS, Hold, Reason
@@ -136,7 +136,8 @@ def kubelets_can_follow(fleet: Fleet) -> Hold | None:
 
     Once one is there the others follow: that mends nothing, but API servers may be one minor apart, no more.
     """
-    if any(version and version >= fleet.hop for version in api_servers(fleet.seen).values()):
+    servers = (pod for pods in fleet.pods.values() for pod in pods if pod.component == "kube-apiserver")
+    if any(pod.version and pod.version >= fleet.hop for pod in servers):
         return None
     old = [
         f"{node.name} ({node.kubelet})"
@@ -202,11 +203,6 @@ def node_needs_work(fleet: Fleet, node: Node, group: Group) -> Hold | None:
 def step_is_allowed(fleet: Fleet, node: Node, group: Group) -> Hold | None:
     """The node's own kubelet may make this step."""
     return too_far(fleet.seen.plan, node, fleet.hop, control_plane=fleet.is_control_plane(node))
-
-
-def no_kubelet_left_behind(fleet: Fleet, node: Node, group: Group) -> Hold | None:
-    """No control-plane node starts while some kubelet could not follow its API server. Workers may: they are mended."""
-    return kubelets_can_follow(fleet, node, group) if fleet.is_control_plane(node) else None
 
 
 def control_plane_first(fleet: Fleet, node: Node, group: Group) -> Hold | None:
@@ -313,7 +309,7 @@ GATES: tuple[Gate, ...] = (
     way_is_known,
     node_needs_work,
     step_is_allowed,
-    no_kubelet_left_behind,
+    kubelets_can_follow,
     window_is_open,
     window_is_long_enough,
     no_freeze,

@@ -429,9 +429,10 @@ def test_a_claim_whose_node_object_is_gone_or_was_created_anew_is_over() -> None
 
 def test_what_a_status_rests_on_is_named_with_it() -> None:
     """Nodes whose claims end because they are not there, and nodes whose work under way is adopted."""
-    gone = control_planes_done(a_node("w-2"), plan=CLAIMED)
-    (publish,) = [action for action in decide(gone).actions if isinstance(action, PublishStatus)]
-    assert (publish.gone, publish.adopts) == ((("w-1", "w-1-uid"),), ())
+    for other in (a_node("w-2"), a_node("w-1", uid="another")):
+        gone = control_planes_done(other, plan=CLAIMED)
+        (publish,) = [action for action in decide(gone).actions if isinstance(action, PublishStatus)]
+        assert (publish.gone, publish.adopts) == ((("w-1", "w-1-uid"),), ())
 
     busy = a_node("w-1", resource_version="77", **said(NodeStatus.UPGRADING))
     (publish,) = [a for a in decide(control_planes_done(busy)).actions if isinstance(a, PublishStatus)]
@@ -480,19 +481,6 @@ def test_a_control_plane_node_is_proven_only_with_its_static_pods() -> None:
                 replace(pod, **spoiled) if (pod.node, pod.component) == ("cp-1", component) else pod for pod in ready
             ]
             assert "cp-1" in claims(seen(*nodes, plan=plan, pods=pods))
-
-
-def test_a_control_plane_node_without_its_label_applies_and_is_proven_like_any_other() -> None:
-    """Its daemon knows by its disk what it is; only the Node object lost the label."""
-    bare = replace(a_node("cp-1"), labels={})
-    pods = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}")]
-    snapshot = seen(*replaced(a_cluster(), bare), pods=pods)
-    assert orders(snapshot)["cp-1"].kubeadm is KubeadmRole.APPLY
-    done = replace(upgraded("cp-1"), labels={})
-    plan = a_plan(claims=[a_claim("cp-1")])
-    assert "cp-1" in claims(seen(*replaced(a_cluster(), done), plan=plan, pods=pods)), "its static pods are old"
-    proven = [*static_pods("cp-1", NEW), *pods[len(pods) // 3 :]]
-    assert "cp-1" not in claims(seen(*replaced(a_cluster(), done), plan=plan, pods=proven))
 
 
 def test_a_node_that_says_completed_but_is_not_says_what_is_missing() -> None:
@@ -582,6 +570,13 @@ def test_work_under_way_that_nobody_claimed_is_adopted_and_counts(status: NodeSt
     snapshot = control_planes_done(a_node("w-1", **said(status, v("v1.37.1"))), a_node("w-2"))
     assert (claims(snapshot)["w-1"].version, claims(snapshot)["w-1"].since) == (v("v1.37.1"), NOW)
     assert "w-2" not in claims(snapshot)
+
+
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING, NodeStatus.ERROR])
+def test_an_open_order_of_an_adopted_node_is_not_taken_back(status: NodeStatus) -> None:
+    """Its kubelet is old because it is not done, not because it was rolled back."""
+    snapshot = control_planes_done(a_node("w-1", **said(status)))
+    assert (list(claims(snapshot)), withdrawals(snapshot)) == (["w-1"], {})
 
 
 def test_work_under_way_is_adopted_although_its_order_is_gone() -> None:

@@ -240,38 +240,6 @@ def test_no_control_plane_node_starts_while_kubeadm_config_cannot_be_read_and_wo
 
 
 POOL = a_group("pool", selector=having("pool", "a"))
-UNLABELLED = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}")]  # as shown, whatever labels the nodes have
-
-
-@pytest.mark.parametrize("other", [WORKERS, POOL], ids=["workers", "none"])
-def test_a_control_plane_node_that_loses_its_label_in_flight_stays_one_whatever_group_selects_it(other: Group) -> None:
-    """A person or a script took it away: two etcd members that reboot at once would be the end of the quorum."""
-    bare = replace(a_node("cp-1", **said(NodeStatus.UPGRADING)), labels={})
-    plan = a_plan(CONTROL, other, claims=[a_claim("cp-1")])
-    snapshot = seen(*replaced(a_cluster(), bare), plan=plan, pods=UNLABELLED)
-    assert (started(snapshot), withdrawals(snapshot)) == ([], {})
-    assert why(snapshot, "cp-2") == "control-plane node cp-1 is being upgraded"
-
-
-def test_a_control_plane_node_without_its_label_still_counts_as_a_member_and_comes_before_the_workers() -> None:
-    bare = replace(a_node("cp-1"), labels={})
-    nodes = replaced(a_cluster(), bare)
-    assert started(seen(*nodes, pods=UNLABELLED)) == ["cp-1"], "in the group that selects it now"
-    assert held(seen(*nodes, pods=UNLABELLED), "w-1") is Reason.CONTROL_PLANE_FIRST
-    ill = [*static_pods("cp-1", broken=["etcd"]), *UNLABELLED[len(UNLABELLED) // 3 :]]
-    assert why(seen(*nodes, pods=ill), "cp-2") == "etcd on cp-1 is not Ready"
-    hold = quorum_remains(survey(seen(*nodes, pods=ill)), a_node("cp-2"), CONTROL)
-    assert hold is not None
-    assert hold.message == "1 other healthy etcd members, 2 needed"
-
-
-def test_etcd_alone_makes_no_control_plane() -> None:
-    """It may be an external one's, on a node of its own."""
-    worker = a_node("w-1")
-    fleet = survey(control_planes_done(worker))
-    assert not fleet.is_control_plane(worker)
-    fleet = survey(replace(fleet.seen, static_pods=(*fleet.seen.static_pods, static_pods("w-1")[-1])))
-    assert not fleet.is_control_plane(worker)
 
 
 # --- the skew policy ----------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The way to the target: hops minor by minor, and what refuses a way (domain: 4.8, 4.9)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,14 +65,6 @@ def test_one_minor_down_is_the_most_even_where_downgrades_are_allowed() -> None:
 def test_the_slowest_api_server_decides_where_the_way_begins() -> None:
     nodes = replaced(a_cluster(), a_node("cp-2", kubelet=v("v1.35.1")))
     assert find_path(seen(*nodes)).problem is not None
-
-
-def test_an_api_server_on_a_node_without_the_label_decides_too() -> None:
-    bare = replace(a_node("cp-2", kubelet=v("v1.35.1")), labels={})
-    pods = [*static_pods("cp-1"), *static_pods("cp-2", v("v1.35.1")), *static_pods("cp-3")]
-    problem = find_path(seen(*replaced(a_cluster(), bare), pods=pods)).problem
-    assert problem is not None
-    assert problem.reason is Reason.MINOR_SKIPPED
 
 
 def test_one_api_server_beyond_the_target_is_a_downgrade() -> None:

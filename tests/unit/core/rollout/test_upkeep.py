@@ -253,8 +253,9 @@ def test_what_a_node_took_is_learned_when_its_claim_ends() -> None:
         a_claim("w-1"),
         a_claim("w-1", started_at=NOW - MINUTE, untimed=True),
         a_claim("w-1", since=NOW - DAY, started_at=NOW - 45 * MINUTE),
+        a_claim("w-1", started_at=NOW + MINUTE),
     ],
-    ids=["never seen to begin", "failed or ill meanwhile", "past its deadline"],
+    ids=["never seen to begin", "failed or ill meanwhile", "past its deadline", "begun by a clock that is ahead"],
 )
 def test_a_time_that_is_not_a_nodes_usual_one_is_not_learned(claim: Claim) -> None:
     status = decide(control_planes_done(DONE, plan=a_plan(claims=[claim]))).status
