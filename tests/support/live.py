@@ -118,7 +118,7 @@ class Controller:
 
     async def act(self) -> None:
         """What runs while it leads."""
-        actor = Actor(self.api, plans=self.world.plans, nodes=self.world.nodes)
+        actor = Actor(self.api, plans=self.world.plans, nodes=self.world.nodes, news=self.changed.is_set)
         loop = Loop(self.world, actor, self.publisher, changed=self.changed, clock=self.clock.now)
         await while_leading(loop, self.publisher)
 

@@ -93,7 +93,9 @@ class Leader:
             seen = ClusterSnapshot(now=now, plan=plan, nodes=nodes, static_pods=pods, kubeadm_config=config)
             known_nodes: Overlay[Node] = Overlay({})
             known_plans: Overlay[Plan] = Overlay({})
-            await Actor(self.api, plans=known_plans, nodes=known_nodes).carry_out(plan, decide(seen))
+            await Actor(self.api, plans=known_plans, nodes=known_nodes, news=lambda: False).carry_out(
+                plan, decide(seen)
+            )
 
     async def _all(self, path: str, type: type[T]) -> list[T]:
         found = await self.api.get(path, dict[str, Any])

@@ -90,9 +90,9 @@ class World:
 
     def check(self, action: PublishStatus) -> None:
         """GET of the Nodes that a status adopts or finds missing. Raises Refused."""
-        for name, version in action.adopts:
-            if name not in self.nodes or self.nodes[name].resource_version != version:
-                raise Refused(name)
+        for node in action.adopts:
+            if node.name not in self.nodes or not self.nodes[node.name].same_work(node):
+                raise Refused(node.name)
         for name, uid in action.gone:
             if name in self.nodes and self.nodes[name].uid == uid:
                 raise Refused(name)

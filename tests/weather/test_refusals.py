@@ -4,6 +4,8 @@ is told, and nothing spins."""
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from kube_upgrade.controller.refusals import MOST_PAUSE
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import api_error
@@ -42,14 +44,15 @@ def once_for_each(site: Site, status: int) -> Callable[[str, str], None]:
     return before
 
 
+@pytest.mark.parametrize("denied_with", [400, 403, 500])  # 400: a webhook that denies without a code
 @virtual
-async def test_a_node_that_refuses_its_order_says_so_and_the_others_go_on() -> None:
+async def test_a_node_that_refuses_its_order_says_so_and_the_others_go_on(denied_with: int) -> None:
     site = Site.built(workers=6, budget=3)
     one, denied = Controller.over(site.memory), [True]
 
     def policy(verb: str, path: str) -> None:
         if denied and verb == "patch" and path == paths.node("w6"):
-            raise DENIED
+            raise api_error(denied_with, "Denied", "denied by policy")
 
     one.api.before = policy
     async with one.leading(), running(site.daemons()):

@@ -1,14 +1,15 @@
 """Carry a decision out: status first, then orders on claims that still stand. Each write names what it rests on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.controller.refusals import Refusals
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.api import Api
-from kube_upgrade.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound, ServerError
+from kube_upgrade.kube.errors import ApiError, Conflict, KubeError, NotFound, TooManyRequests, Unauthorized
 from kube_upgrade.kube.wire import node as wire
 from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.plan import status_object, to_plan
@@ -37,7 +38,11 @@ CONTROLLERS_KEYS = (
     wire.OS_UPDATES,
     wire.WITHDRAWN,
 )
+# What the next decision wants just as well: a part of thousands is written, and a new look taken where there is news.
+PATIENT = (ConfigureNode, ForgetNode)
 AT_ONCE = 16  # node patches under way: enough to keep an API server busy; each connection holds 0.3 MiB
+
+Result = TypeVar("Result")
 
 log = logs.logger("act")
 
@@ -50,20 +55,26 @@ class Done:
     published: bool = False  # it was written just now
     written: tuple[NodeAction, ...] = ()
     lost: bool = False  # somebody was first: a status, a claim or a Node was not as it was seen
-    trouble: KubeError | None = None  # what ended it early
+    trouble: KubeError | None = None  # what kept the API server from answering
+
+    def and_then(self, later: "Done") -> "Done":
+        """Both, where the first came to an end."""
+        return replace(later, written=self.written + later.written, lost=self.lost or later.lost)
 
 
 class Actor:
     """The controller's hands. A refused guard (409, 404) is no error: somebody was first, a new snapshot will tell.
 
-    A Node that the API server refuses to have written (403, 422, 5xx) is left to `refusals`; the others go on.
+    A Node that the API server refuses to have written (400, 403, 422, 5xx) is left to `refusals`; the others go on.
+    `news` says that a new snapshot would show something: thousands of settings keep no release and no pause waiting.
     """
 
-    def __init__(self, api: Api, *, plans: Overlay[Plan], nodes: Overlay[Node]) -> None:
+    def __init__(self, api: Api, *, plans: Overlay[Plan], nodes: Overlay[Node], news: Callable[[], bool]) -> None:
         self.refusals = Refusals()
         self._api = api
         self._plans = plans
         self._nodes = nodes
+        self._news = news
 
     async def carry_out(self, plan: Plan, decision: Decision) -> Done:
         """What of it was done. Raises KubeError where nothing was, because the API server could not be asked."""
@@ -84,8 +95,8 @@ class Actor:
 
     async def _publish(self, plan: Plan, action: PublishStatus) -> Plan | None:
         """The plan as it is now; None where somebody was first."""
-        adopts, gone = action.adopts, action.gone
-        if not all([await self._unchanged(*node) for node in adopts] + [await self._gone(*node) for node in gone]):
+        looks = [self._still_at_it(node) for node in action.adopts] + [self._gone(*node) for node in action.gone]
+        if not all(await _few_at_once(looks)):
             return None
         try:
             body = status_object(plan, action.status)
@@ -94,16 +105,18 @@ class Actor:
             log.debug("status was not current", plan=plan.name, reason=str(refused))
             return None
         fresh = to_plan(written)
+        if fresh.resource_version == plan.resource_version:
+            return None  # nothing was kept: an older CRD drops what it does not know
         self._plans.put(plan.name, plan.resource_version, fresh)
         return fresh
 
-    async def _unchanged(self, node: str, resource_version: str) -> bool:
+    async def _still_at_it(self, node: Node) -> bool:
         """A watch of the Nodes that is late shows work under way that has long ended, its claim given to others."""
         try:
-            found = await self._api.get(paths.node(node), NodeObject)
+            found = await self._api.get(paths.node(node.name), NodeObject)
         except NotFound:
             return False
-        return found.metadata.resource_version == resource_version
+        return to_node(found).same_work(node)
 
     async def _gone(self, node: str, uid: str) -> bool:
         """A watch of the Nodes that is late does not show one that joined, and was claimed and ordered by another."""
@@ -129,16 +142,16 @@ class Actor:
         return [order for order in orders if order.claim in claims]
 
     async def _each(self, actions: Sequence[NodeAction]) -> Done:
-        turnstile = asyncio.Semaphore(AT_ONCE)
+        patient = [action for action in actions if isinstance(action, PATIENT)]
+        done = await self._all([action for action in actions if not isinstance(action, PATIENT)])
+        for first in range(0, len(patient), AT_ONCE):
+            if done.trouble or (first and self._news()):
+                break
+            done = done.and_then(await self._all(patient[first : first + AT_ONCE]))
+        return done
 
-        async def one(action: NodeAction) -> bool | KubeError:
-            async with turnstile:
-                return await self._tried(action)
-
-        ends = await asyncio.gather(*(one(action) for action in actions), return_exceptions=True)
-        for end in ends:  # only after all have ended: no write of this decision may land after the next snapshot
-            if isinstance(end, BaseException) and not isinstance(end, KubeError):
-                raise end
+    async def _all(self, actions: Sequence[NodeAction]) -> Done:
+        ends = await _few_at_once([self._tried(action) for action in actions])
         return Done(
             written=tuple(action for action, end in zip(actions, ends, strict=True) if end is True),
             lost=any(end is False for end in ends),
@@ -149,7 +162,9 @@ class Actor:
         """True where it was written, False where somebody was first, or what keeps the API server from answering."""
         try:
             held = await self._patch(action)
-        except (Forbidden, Invalid, ServerError) as error:
+        except (Unauthorized, TooManyRequests) as error:
+            return error
+        except ApiError as error:
             self.refusals.note(action.node, error)
             return False
         except KubeError as error:
@@ -166,9 +181,27 @@ class Actor:
         except (Conflict, NotFound) as refused:
             log.debug("node was not current", node=action.node, reason=str(refused))
             return False
+        if written.metadata.resource_version == action.resource_version:
+            return False  # nothing was kept: somebody's webhook takes it out again
         if node is not None:
             self._nodes.put(action.node, action.resource_version, to_node(written))
         return True
+
+
+async def _few_at_once(works: Sequence[Awaitable[Result]]) -> list[Result]:
+    """What each came to. Ends when all have: no write of a decision may land after the next snapshot."""
+    turnstile = asyncio.Semaphore(AT_ONCE)
+
+    async def one(work: Awaitable[Result]) -> tuple[Result]:
+        async with turnstile:
+            return (await work,)
+
+    results = list[Result]()
+    for end in await asyncio.gather(*(one(work) for work in works), return_exceptions=True):
+        if isinstance(end, BaseException):
+            raise end
+        results.append(end[0])
+    return results
 
 
 def annotations(action: NodeAction) -> Mapping[str, str | None]:

@@ -108,7 +108,10 @@ class Loop:
         """Seconds to rest after a turn in which a guard did not hold, longer each time in a row; 0 where all held."""
         self._lost = 0 if held else self._lost + 1
         if self._lost == LOST_TELLS:
-            log.info("guards lost in a row: the watch is late or another controller writes", turns=self._lost)
+            log.info(
+                "guards lost in a row: the watch is late, another controller writes, or what is written is not kept",
+                turns=self._lost,
+            )
         return pause(self._lost, first=LOST_FIRST_PAUSE, most=LOST_MOST_PAUSE, dice=0.5) if self._lost else 0.0
 
     async def _guarded_turn(self) -> float | None:

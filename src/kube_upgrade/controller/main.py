@@ -44,7 +44,7 @@ async def run(settings: Settings) -> None:
     async with KubeApi.connect(settings.kubeconfig, user_agent="upgrade-controller") as api:
         changed = asyncio.Event()
         world = World(api, changed=changed.set, controller_node=settings.node)
-        actor = Actor(api, plans=world.plans, nodes=world.nodes)
+        actor = Actor(api, plans=world.plans, nodes=world.nodes, news=changed.is_set)
         recorder = Recorder(api, controller=REPORTER, instance=settings.identity)
         publisher = Publisher(recorder.announce, world.nodes.values)
         probes = await serve_probes(

@@ -32,9 +32,13 @@ class World:
             if old is None or new is None or matters(old, new):
                 changed()
 
+        def node_seen(name: str, old: Node | None, new: Node | None) -> None:
+            if new is None or not self.nodes.shows(name, new.resource_version):  # our own write is no news
+                seen(name, old, new)
+
         self._controller_node = controller_node
         self._plans = Informer(api, paths.PLANS, type=PlanObject, value=to_plan, on_change=seen)
-        self._nodes = Informer(api, paths.NODES, type=NodeObject, value=to_node, on_change=seen)
+        self._nodes = Informer(api, paths.NODES, type=NodeObject, value=to_node, on_change=node_seen)
         self._pods = Informer(
             api,
             paths.pods("kube-system"),

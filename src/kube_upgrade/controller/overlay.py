@@ -43,6 +43,11 @@ class Overlay(Generic[Value]):
         del self._written[key]
         return item
 
+    def shows(self, key: str, version: str) -> bool:
+        """True where this version of an object is a write of ours that is shown already, or one before it."""
+        written = self._written.get(key)
+        return written is not None and version in (written[1].resource_version, *written[0])
+
     def values(self) -> Iterator[Value]:
         """The newest value of every object that is there."""
         if not self._written:

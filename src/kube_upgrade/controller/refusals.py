@@ -33,6 +33,7 @@ class Refusals:
         before = self._known.get(node)
         failures = before.failures + 1 if before else 1
         seconds = pause(failures, first=FIRST_PAUSE, most=MOST_PAUSE, dice=_dice.random())
+        seconds = max(seconds, min(error.retry_after or 0.0, MOST_PAUSE))
         self._known[node] = _Refusal(why=str(error), failures=failures, until=_now() + seconds)
         log.warning(
             "node patch refused", node=node, reason=str(error), failures=failures, retry_seconds=round(seconds, 1)
@@ -58,8 +59,8 @@ class Refusals:
         return {node: refusal.why for node, refusal in self._known.items()}
 
     def seconds(self) -> float | None:
-        """Until the first may be tried again; None where there is none."""
-        return min((max(0.0, refusal.until - _now()) for refusal in self._known.values()), default=None)
+        """Until the first that rests may be tried again; None where none does: what is wanted then is tried at once."""
+        return min((left for refusal in self._known.values() if (left := refusal.until - _now()) > 0), default=None)
 
 
 def _now() -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from kube_upgrade.model.node import KubeadmRole
+from kube_upgrade.model.node import KubeadmRole, Node
 from kube_upgrade.model.status import Claim, Hold, PlanStatus
 from kube_upgrade.model.version import KubeVersion
 
@@ -14,12 +14,12 @@ from kube_upgrade.model.version import KubeVersion
 class PublishStatus:
     """Replace the plan's status, which also claims and releases nodes: compare-and-swap on its resourceVersion.
 
-    Valid only while the Nodes that it adopts are as they were seen, (name, resourceVersion) of each, and those whose
-    claims end because they are not there, (name, uid) of each, are not there.
+    Valid only while the Nodes that it adopts are at the work they were seen at, and those whose claims end because they
+    are not there, (name, uid) of each, are not there.
     """
 
     status: PlanStatus
-    adopts: tuple[tuple[str, str], ...] = ()
+    adopts: tuple[Node, ...] = ()
     gone: tuple[tuple[str, str], ...] = ()
 
 

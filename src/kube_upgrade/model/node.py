@@ -94,6 +94,11 @@ class Node:
         """Topology zone, or an empty text."""
         return self.labels.get(ZONE_LABEL, "")
 
+    def same_work(self, seen: "Node") -> bool:
+        """True where this later look shows the very work that `seen` had under way, heartbeats or not."""
+        ours = (self.uid, self.order, self.withdrawn, self.report.status)
+        return ours == (seen.uid, seen.order, seen.withdrawn, seen.report.status)
+
     def at(self, version: KubeVersion) -> bool:
         """True where the evidence says so: the kubelet reports this version and the node is Ready."""
         return self.kubelet == version and self.ready

@@ -1,18 +1,20 @@
 """The controller's hands over an API in memory: guards that fail are no errors, and errors leave nothing dangling."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
-from kube_upgrade.controller.act import Actor
+from kube_upgrade.controller.act import AT_ONCE, Actor
 from kube_upgrade.controller.observe import to_static_pod
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.kube import paths
 from kube_upgrade.kube.errors import Unreachable
-from kube_upgrade.kube.wire.node import NodeObject, to_node
+from kube_upgrade.kube.wire.node import STATUS, NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject
 from kube_upgrade.kube.wire.schema import PlanObject
@@ -25,6 +27,7 @@ from support.builders import NOW
 from support.memory_api import MemoryApi
 from support.paused_leaders import PLAN, Cluster
 
+T = TypeVar("T")
 NODES = [f"w{n}" for n in range(100)]
 
 
@@ -37,10 +40,10 @@ def a_cluster() -> tuple[AsyncMemoryApi, dict[str, str]]:
     return AsyncMemoryApi(memory), {name: node["metadata"]["resourceVersion"] for name, node in found.items()}
 
 
-def an_actor(api: AsyncMemoryApi) -> Actor:
+def an_actor(api: AsyncMemoryApi, news: Callable[[], bool] = lambda: False) -> Actor:
     nodes: Overlay[Node] = Overlay({})
     plans: Overlay[Plan] = Overlay({})
-    return Actor(api, plans=plans, nodes=nodes)
+    return Actor(api, plans=plans, nodes=nodes, news=news)
 
 
 def settings(versions: dict[str, str]) -> list[ConfigureNode]:
@@ -61,6 +64,33 @@ async def test_a_node_that_has_changed_is_left_alone_and_the_others_are_written(
 
     assert done.lost
     assert written(api) == [name for name in NODES if name != "w2"]
+
+
+async def test_thousands_of_settings_keep_no_news_waiting() -> None:
+    """The first few are written in any case, or a busy cluster would never be told its settings."""
+    for news, count in ((True, AT_ONCE), (False, len(NODES))):
+        api, versions = a_cluster()
+        done = await an_actor(api, lambda news=news: news).tidy(settings(versions))  # type: ignore[misc]
+        assert len(done.written) == len(written(api)) == count
+
+
+async def test_what_is_not_kept_counts_as_lost_and_not_as_written() -> None:
+    """A webhook that takes our annotations out again; an older CRD that drops our part of the status."""
+
+    class Forgets(AsyncMemoryApi):
+        async def patch(self, path: str, body: object, type: type[T], **more: Any) -> T:
+            return await self.get(path, type)
+
+        async def replace(self, path: str, body: object, type: type[T]) -> T:
+            return await self.get(path.removesuffix("/status"), type)
+
+    api, versions = a_cluster()
+    done = await an_actor(Forgets(api.memory)).tidy(settings(versions))
+    assert (done.lost, done.written) == (True, ())
+
+    api, plan, decision = a_first_decision()
+    done = await an_actor(Forgets(api.memory)).carry_out(plan, decision)
+    assert (done.status, done.published, done.lost) == (False, False, True)
 
 
 def a_first_decision() -> tuple[AsyncMemoryApi, Plan, Decision]:
@@ -135,22 +165,28 @@ async def test_an_order_on_a_plan_that_goes_or_is_another_one_by_now_is_not_writ
 Nodes = tuple[tuple[str, str], ...]
 
 
-def publishing(decision: Decision, *, adopts: Nodes = (), gone: Nodes = ()) -> Decision:
+def publishing(decision: Decision, *, adopts: tuple[Node, ...] = (), gone: Nodes = ()) -> Decision:
     (status,) = [action for action in decision.actions if isinstance(action, PublishStatus)]
     return replace(decision, actions=(replace(status, adopts=adopts, gone=gone),))
 
 
-async def test_work_is_adopted_only_from_a_node_that_is_as_it_was_seen() -> None:
+@pytest.mark.parametrize(
+    ("change", "stands"),
+    [
+        ({"spec": {"taints": []}}, True),  # a heartbeat: of a thousand nodes one is always just beating
+        ({"metadata": {"annotations": {STATUS: "completed"}}}, False),
+    ],
+)
+async def test_work_is_adopted_only_where_it_is_still_under_way(change: dict[str, object], stands: bool) -> None:
     api, plan, decision = a_first_decision()
-    version = api.memory.get(paths.node("cp1"))["metadata"]["resourceVersion"]
-    adopting = publishing(decision, adopts=(("cp1", version),))
-    api.memory.patch(paths.node("cp1"), {"metadata": {"annotations": {"a": "b"}}})
+    api.memory.patch(paths.node("cp1"), {"metadata": {"annotations": {STATUS: "upgrading"}}})
+    busy = to_node(await api.get(paths.node("cp1"), NodeObject))
+    api.memory.patch(paths.node("cp1"), change)
 
-    assert (await an_actor(api).carry_out(plan, adopting)).lost
-    assert ("update", paths.plan_status(PLAN)) not in api.requests
+    done = await an_actor(api).carry_out(plan, publishing(decision, adopts=(busy,)))
 
-    version = api.memory.get(paths.node("cp1"))["metadata"]["resourceVersion"]
-    assert not (await an_actor(api).carry_out(plan, publishing(decision, adopts=(("cp1", version),)))).lost
+    assert (done.published, done.lost) == (stands, not stands)
+    assert (("update", paths.plan_status(PLAN)) in api.requests) is stands
 
 
 OWN, NAMESAKE = "its own", "its namesake's"
@@ -182,7 +218,7 @@ async def test_after_an_error_no_write_is_still_under_way() -> None:
     done = await an_actor(api).tidy(settings(versions))
 
     assert isinstance(done.trouble, Unreachable)
-    assert len(done.written) == len(NODES) - 1
+    assert len(done.written) == AT_ONCE - 1, "the others' settings come with the next turn"
     before = list(api.requests)
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert others == []

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from kube_upgrade.controller.act import Done
 from kube_upgrade.controller.loop import REST_PER_CLAIM, Loop
 from kube_upgrade.controller.publish import Publisher
-from kube_upgrade.controller.refusals import Refusals
+from kube_upgrade.controller.refusals import FIRST_PAUSE, MOST_PAUSE, Refusals
+from kube_upgrade.kube.errors import api_error
 from kube_upgrade.model.action import Decision, NodeAction, PublishStatus
 from kube_upgrade.model.node import Node
 from kube_upgrade.model.plan import Percent, Plan
@@ -36,7 +37,7 @@ class Eyes:
 
     @property
     def nodes(self) -> dict[str, Node]:
-        return {}
+        return {node.name: node for node in self.shown.nodes}
 
 
 @dataclass
@@ -121,6 +122,28 @@ async def test_what_the_status_says_is_told_though_a_node_was_changed_by_somebod
     assert "claiming" in [line["event"] for line in lines]
     assert "Progressing" in told
     assert "UpgradeOrdered" not in told, "an order is told when it is written"
+
+
+@dataclass
+class IdleHands(Hands):
+    """Who find everything done."""
+
+    async def carry_out(self, plan: Plan, decision: Decision) -> Done:
+        return Done()
+
+
+@virtual
+async def test_a_refusal_on_a_node_that_wants_nothing_any_more_wakes_nobody() -> None:
+    """An order that was written though its answer was a 504: no write on that node may ever come again."""
+    hands = IdleHands()
+    shown = cluster(*NAMES, claimed=[])
+    loop = Loop(Eyes(shown), hands, Publisher(lambda _: None, list), changed=asyncio.Event(), clock=lambda: NOW)  # type: ignore[arg-type]
+    nothing = await loop.turn()
+    hands.refusals.note("w-000", api_error(504, "Timeout", "etcdserver: request timed out"))
+
+    assert 0 < (await loop.turn() or 0.0) <= 2 * FIRST_PAUSE
+    await asyncio.sleep(MOST_PAUSE)
+    assert await loop.turn() == nothing
 
 
 @dataclass

@@ -44,6 +44,15 @@ def test_a_deleted_object_is_gone_at_once() -> None:
     assert list(overlay.values()) == []
 
 
+def test_a_write_of_ours_that_the_watch_brings_back_is_shown_already() -> None:
+    overlay = Overlay({"a": Thing("1")})
+    overlay.put("a", "1", Thing("2"))
+    overlay.put("a", "2", Thing("3"))
+
+    assert [overlay.shows("a", version) for version in "234"] == [True, True, False]
+    assert not overlay.shows("b", "3")
+
+
 def test_an_unknown_key_is_none() -> None:
     overlay: Overlay[Thing] = Overlay({})
 

@@ -26,11 +26,11 @@ def decide(seen: ClusterSnapshot) -> Decision:
     claims += adopted
     fleet = replace(_with_claims(before, claims), durations=_learned(seen, tended))
     holds = {each.claim.node: each.hold for each in tended if each.claim and each.hold}
-    holds |= _refused(fleet) | _out_of_reach(fleet)
+    holds = _refused(fleet) | holds | _out_of_reach(fleet)
     fleet.room = MAX_CLAIMS - len(claims)
     started = _start(fleet, holds)
     status = report(fleet, (*claims, *started), holds)
-    adopts = tuple((claim.node, before.nodes[claim.node].resource_version) for claim in adopted)
+    adopts = tuple(before.nodes[claim.node] for claim in adopted)
     publish = PublishStatus(status=status, adopts=adopts, gone=_gone(before))
     actions: list[Action] = [] if status == seen.plan.status else [publish]
     if not seen.active_plan and not fleet.foreign_until:
@@ -105,7 +105,7 @@ def _refused(fleet: Fleet) -> dict[str, Hold]:
     refused = fleet.seen.refused
     waiting = {name: claim for name, claim in fleet.claims.items() if name in refused}
     return {
-        name: Hold(Reason.PATCH_REFUSED, f"the API server refuses the order: {refused[name]}")
+        name: Hold(Reason.PATCH_REFUSED, f"the API server refuses what is to be written on it: {refused[name]}")
         for name, claim in waiting.items()
         if not ordered(fleet.nodes[name], claim)
     }

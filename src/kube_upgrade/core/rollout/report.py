@@ -22,6 +22,7 @@ from kube_upgrade.model.status import (
     VersionStatus,
 )
 
+RISKY = "RiskySettings"  # the condition's type
 MAX_HISTORY = 10
 MAX_HOLDS = 20
 SAMPLE = 3
@@ -35,6 +36,7 @@ BROKEN = (
     Reason.UNMANAGED_CONTROL_PLANE,
     Reason.API_UNHEALTHY,
     Reason.QUORUM_AT_RISK,
+    Reason.PATCH_REFUSED,
 )
 
 
@@ -196,6 +198,7 @@ def _conditions(
         ),
         _degraded(fleet, failing, broken, views),
         *_foreign(fleet),
+        *_risky(fleet),
     )
 
 
@@ -205,6 +208,15 @@ def _foreign(fleet: Fleet) -> tuple[Condition, ...]:
         return ()
     message = f"another controller overwrites this status; nothing is started before {fleet.foreign_until:%H:%M:%S} UTC"
     return (_condition(fleet, FOREIGN, True, "StatusOverwritten", message),)
+
+
+def _risky(fleet: Fleet) -> tuple[Condition, ...]:
+    """Names the guards that the plan itself lifts, for as long as it does."""
+    plan = fleet.seen.plan
+    unsigned = [group.name for group in plan.groups if group.config.allow_unsigned_ostree_images]
+    lifted = ["allowDowngrade"] * plan.allow_downgrade
+    lifted += [f"allowUnsignedOstreeImages for {', '.join(unsigned)}"] * bool(unsigned)
+    return (_condition(fleet, RISKY, True, "GuardsLifted", "; ".join(lifted)),) if lifted else ()
 
 
 def _degraded(

@@ -436,12 +436,14 @@ def test_what_a_status_rests_on_is_named_with_it() -> None:
 
     busy = a_node("w-1", resource_version="77", **said(NodeStatus.UPGRADING))
     (publish,) = [a for a in decide(control_planes_done(busy)).actions if isinstance(a, PublishStatus)]
-    assert (publish.gone, publish.adopts) == ((), (("w-1", "77"),))
+    assert (publish.gone, publish.adopts) == ((), (busy,))
 
 
 def test_a_claimed_node_on_which_nothing_can_be_written_says_why() -> None:
     snapshot = replace(control_planes_done(a_node("w-1"), plan=CLAIMED), refused={"w-1": "denied", "w-2": "denied"})
-    assert decide(snapshot).holds["w-1"] == Hold(Reason.PATCH_REFUSED, "the API server refuses the order: denied")
+    assert decide(snapshot).holds["w-1"] == Hold(
+        Reason.PATCH_REFUSED, "the API server refuses what is to be written on it: denied"
+    )
     ordered = replace(snapshot, nodes=control_planes_done(a_node("w-1", **said())).nodes)
     assert "w-1" not in decide(ordered).holds
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from kube_upgrade.core.rollout.decide import decide
-from kube_upgrade.core.rollout.report import GroupView, State, summarize, summarize_holds
+from kube_upgrade.core.rollout.report import RISKY, GroupView, State, summarize, summarize_holds
 from kube_upgrade.model.labels import CONTROL_PLANE_LABEL, Operator, Requirement, Selector
 from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.node_config import NodeConfig
 from kube_upgrade.model.snapshot import ClusterSnapshot
 from kube_upgrade.model.status import Condition, Duration, Hold, PlanStatus, Reason, Run
 from support.builders import (
@@ -214,6 +215,19 @@ def test_a_refused_downgrade_degrades_the_plan_and_is_never_complete() -> None:
     assert found.summary == "Waiting"
     assert condition(found, "Degraded").reason == "DowngradeRefused"
     assert "allowDowngrade" in condition(found, "Degraded").message
+
+
+def test_guards_that_the_plan_lifts_are_named_for_as_long_as_it_does() -> None:
+    unsigned = NodeConfig(allow_unsigned_ostree_images=True)
+    groups = (
+        CONTROL,
+        replace(WORKERS, config=unsigned),
+        a_group("gpu", selector=having("gpu", "yes"), config=unsigned),
+    )
+    found = condition(status(seen(*a_cluster(), plan=a_plan(*groups, allow_downgrade=True))), RISKY)
+    assert (found.status, found.reason) == (True, "GuardsLifted")
+    assert found.message == "allowDowngrade; allowUnsignedOstreeImages for workers, gpu"
+    assert RISKY not in {each.type for each in status(seen(*a_cluster())).conditions}
 
 
 def test_an_ordinary_wait_does_not_degrade() -> None:
