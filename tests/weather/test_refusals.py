@@ -70,6 +70,22 @@ async def test_a_node_that_refuses_its_order_says_so_and_the_others_go_on(denied
 
 
 @virtual
+async def test_a_node_whose_server_names_a_moment_is_not_tried_before() -> None:
+    site = Site.built(workers=1)
+    one = Controller.over(site.memory)
+
+    def policy(verb: str, path: str) -> None:
+        if verb == "patch" and path == paths.node("w1"):
+            raise api_error(503, "Unavailable", "the webhook is down", retry_after=30.0)
+
+    one.api.before = policy
+    async with one.leading(), running(site.daemons()):
+        await site.until(lambda: len(one.api.writes(paths.node("w1"))) == 1)
+        await asyncio.sleep(29)
+        assert len(one.api.writes(paths.node("w1"))) == 1
+
+
+@virtual
 async def test_one_node_that_refuses_makes_the_others_no_slower() -> None:
     took = []
     for bad in (False, True):

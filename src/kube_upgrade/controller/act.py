@@ -177,7 +177,8 @@ class Actor:
         _say(action)
         body = {"metadata": {"resourceVersion": action.resource_version, "annotations": annotations(action)}}
         try:
-            written = await self._api.patch(paths.node(action.node), body, NodeObject)
+            with self._nodes.writing(action.node):
+                written = await self._api.patch(paths.node(action.node), body, NodeObject)
         except (Conflict, NotFound) as refused:
             log.debug("node was not current", node=action.node, reason=str(refused))
             return False

@@ -33,7 +33,7 @@ class World:
                 changed()
 
         def node_seen(name: str, old: Node | None, new: Node | None) -> None:
-            if new is None or not self.nodes.shows(name, new.resource_version):  # our own write is no news
+            if new is None or not self.nodes.ours(name, new.resource_version):  # our own write is no news
                 seen(name, old, new)
 
         self._controller_node = controller_node

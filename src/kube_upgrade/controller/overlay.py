@@ -1,6 +1,7 @@
 """What our own writes returned, shown in place of the copy until the watch has caught up."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 
@@ -25,6 +26,7 @@ class Overlay(Generic[Value]):
 
     def __init__(self, items: Mapping[str, Value]) -> None:
         self._items = items
+        self._under_way: set[str] = set()
         self._written: dict[str, tuple[tuple[str, ...], Value]] = {}
 
     def put(self, key: str, replaced: str, value: Value) -> None:
@@ -43,10 +45,20 @@ class Overlay(Generic[Value]):
         del self._written[key]
         return item
 
-    def shows(self, key: str, version: str) -> bool:
-        """True where this version of an object is a write of ours that is shown already, or one before it."""
+    @contextmanager
+    def writing(self, key: str) -> Iterator[None]:
+        """A write of ours is under way: the watch may be faster than its answer."""
+        self._under_way.add(key)
+        try:
+            yield
+        finally:
+            self._under_way.discard(key)
+
+    def ours(self, key: str, version: str) -> bool:
+        """True where this version of an object is a write of ours, or may be: whoever writes looks again in any case."""
         written = self._written.get(key)
-        return written is not None and version in (written[1].resource_version, *written[0])
+        known = written is not None and version in (written[1].resource_version, *written[0])
+        return known or key in self._under_way
 
     def values(self) -> Iterator[Value]:
         """The newest value of every object that is there."""

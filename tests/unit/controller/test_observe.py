@@ -1,17 +1,24 @@
 """What of an API object reaches the decisions, and which changes wake them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from kube_upgrade.controller.observe import matters, to_static_pod
+from kube_upgrade.controller.observe import World, matters, to_static_pod
+from kube_upgrade.kube import paths
+from kube_upgrade.kube.wire import node as wire
 from kube_upgrade.kube.wire.kubeadm_config import ConfigMapObject, cluster_version
 from kube_upgrade.kube.wire.meta import Condition, ObjectMeta
+from kube_upgrade.kube.wire.node import NodeObject, to_node
 from kube_upgrade.kube.wire.pod import Container, PodObject, PodSpec, PodStatus
 from kube_upgrade.model.node import Node, NodeStatus, Order, Report
 from kube_upgrade.model.snapshot import StaticPod
 from kube_upgrade.model.version import KubeVersion
+from support.async_memory_api import AsyncMemoryApi
+from support.live import running
+from support.memory_api import MemoryApi
 
 NODE = Node(name="w1", uid="u", resource_version="1", created=datetime(2026, 1, 1, tzinfo=UTC), ready=True)
 
@@ -78,3 +85,27 @@ def test_the_clusters_version_is_the_top_level_field(document: str, version: str
     seen = cluster_version(ConfigMapObject(data={"ClusterConfiguration": document}))
 
     assert (str(seen) if seen else None) == version
+
+
+async def test_a_write_of_our_own_wakes_nobody_when_it_comes_back() -> None:
+    """The turn that wrote it goes on from what the write returned."""
+    memory, woken, changed = MemoryApi(), list[str](), asyncio.Event()
+    known = {name: memory.create(paths.NODES, {"metadata": {"name": name}}) for name in ("w1", "w2")}
+    api = AsyncMemoryApi(memory)
+
+    def wake() -> None:
+        woken.append("woken")
+        changed.set()
+
+    world = World(api, changed=wake)
+    async with running(world.watch()):
+        await world.synced()
+        woken.clear()
+        changed.clear()
+        with world.nodes.writing("w1"):
+            ours = await api.patch(paths.node("w1"), {"metadata": {"annotations": {wire.STAGE: "v1.37.2"}}}, NodeObject)
+        world.nodes.put("w1", known["w1"]["metadata"]["resourceVersion"], to_node(ours))
+        memory.patch(paths.node("w2"), {"spec": {"unschedulable": True}})  # seen after ours
+        async with asyncio.timeout(5):
+            await changed.wait()
+    assert woken == ["woken"]

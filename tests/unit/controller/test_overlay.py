@@ -49,8 +49,16 @@ def test_a_write_of_ours_that_the_watch_brings_back_is_shown_already() -> None:
     overlay.put("a", "1", Thing("2"))
     overlay.put("a", "2", Thing("3"))
 
-    assert [overlay.shows("a", version) for version in "234"] == [True, True, False]
-    assert not overlay.shows("b", "3")
+    assert [overlay.ours("a", version) for version in "234"] == [True, True, False]
+    assert not overlay.ours("b", "3")
+
+
+def test_while_a_write_of_ours_is_under_way_a_change_may_be_it() -> None:
+    overlay: Overlay[Thing] = Overlay({"a": Thing("1")})
+    with overlay.writing("a"):
+        assert overlay.ours("a", "2")
+        assert not overlay.ours("b", "2")
+    assert not overlay.ours("a", "2")
 
 
 def test_an_unknown_key_is_none() -> None:

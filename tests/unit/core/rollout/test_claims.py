@@ -446,6 +446,8 @@ def test_a_claimed_node_on_which_nothing_can_be_written_says_why() -> None:
     )
     ordered = replace(snapshot, nodes=control_planes_done(a_node("w-1", **said())).nodes)
     assert "w-1" not in decide(ordered).holds
+    paused = replace(snapshot, plan=replace(CLAIMED, paused=True))
+    assert held(paused, "w-1") is Reason.PAUSED, "what is refused then is that the order is taken back"
 
 
 def test_of_two_claims_for_one_node_only_one_survives() -> None:
