@@ -55,7 +55,7 @@ class Overlay(Generic[Value]):
             self._under_way.discard(key)
 
     def ours(self, key: str, version: str) -> bool:
-        """True where this version of an object is a write of ours, or may be: whoever writes looks again in any case."""
+        """True where this version of an object is a write of ours or may be one: who writes looks again anyway."""
         written = self._written.get(key)
         known = written is not None and version in (written[1].resource_version, *written[0])
         return known or key in self._under_way
