@@ -144,15 +144,14 @@ class Fleet:
         return next((p.component for p in pods if p.component in STATIC_PODS and not p.ready), None)
 
     def rolled_back(self, node: Node) -> bool:
-        """True where an unclaimed node has completed its order to this hop and shows an older version all the same.
+        """True where an unclaimed node has completed its order to this hop and shows an older kubelet all the same.
 
-        Its daemon ignores such an order. While the claim stands, evidence may still be on its way; what is not shown
-        at all, as a mirror pod for a moment, says nothing.
+        Its daemon ignores such an order. While the claim stands, evidence may still be on its way. Static pods say
+        nothing of it: their watch may be late alone, and nothing that is written rests on it.
         """
         if node.name in self.claims or node.order is None or node.order.version != self.hop or order_open(node):
             return False
-        shown = [node.kubelet, *(pod.version for pod in self.pods.get(node.name, ()) if pod.component in STATIC_PODS)]
-        return any(version is not None and not self.path.passed(version, self.hop) for version in shown)
+        return node.kubelet is not None and not self.path.passed(node.kubelet, self.hop)
 
     def settled(self, node: Node, hop: KubeVersion) -> bool:
         """True where a node is proven and its claim, soak included, is over. Skipped hops count as settled.
