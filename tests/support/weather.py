@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kube_upgrade.model.node import Node, NodeStatus, Order, Report
 from kube_upgrade.model.plan import Freeze, Group, Percent, Plan
 from kube_upgrade.model.status import PlanStatus
-from support.builders import CONTROL_PLANES, NEW, a_group, a_node, a_plan, having, v
+from support.builders import CONTROL_PLANES, NEW, OLD, a_group, a_node, a_plan, having, v
 from support.examples import examples
 from support.world import World, rebuilt, turn
 
@@ -93,6 +93,15 @@ def _static_pods(world: World, node: Node, how: int) -> None:
         world.show_pods(node.name, ready=how % 3 != 0)
 
 
+def _rolled_back(world: World, node: Node, how: int) -> None:
+    """A person boots the image before; on a control plane that may bring the manifests of then."""
+    ended = node.report.status is NodeStatus.COMPLETED and not world.machines[node.name].away
+    if ended and node.kubelet and node.kubelet > OLD:
+        world.patch(node.name, kubelet=OLD)
+        if node.control_plane and how % 2:
+            world.show_pods(node.name, version=OLD, ready=True)
+
+
 def _pause(world: World, node: Node, how: int) -> None:
     world.edit_plan(paused=how % 2 == 0)
 
@@ -144,6 +153,7 @@ ACTS: dict[str, Callable[[World, Node, int], None]] = {
     "relabel": _relabel,
     "foreign order": _foreign_order,
     "static pods": _static_pods,
+    "rolled back": _rolled_back,
     "pause": _pause,
     "version": _version,
     "budget": _budget,

@@ -209,7 +209,9 @@ class Machine:
             case NodeStatus.UPGRADING:
                 return self._kubeadm(node)
             case NodeStatus.REBASING:
-                return self._report(NodeStatus.COMPLETED, "completed") if self.rebooted else self._reboot()
+                return (
+                    self._report(NodeStatus.COMPLETED, "completed", phase="idle") if self.rebooted else self._reboot()
+                )
             case NodeStatus.ERROR if node.order:
                 return None  # lock and cordon are kept until somebody retries or corrects
             case _:

@@ -100,7 +100,8 @@ REMEDIES: dict[Reason, Remedy] = {
     ),
     Reason.STALLED: Remedy(
         "The node has been at it for longer than `spec.progressDeadline` since kubeadm began; it counts as failed.",
-        "Look at the node. It keeps its lock and goes on by itself if it can.",
+        "Look at the node. It keeps its lock, if it has one, and goes on by itself if it can; one that was rolled back "
+        "after its daemon had said completed is freed and ordered anew.",
     ),
     Reason.PATCH_REFUSED: Remedy(
         "The node is claimed, and the API server refuses its order; the message has the server's words.",

@@ -40,6 +40,9 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
     missing = _missing(fleet, claim, node)
     if not missing and not node.drain:
         return _proven(fleet, claim, group)
+    if _rolled_back(fleet, claim, node):
+        # As it stands until the withdrawal shows: a lost write must not cost what is known of it.
+        return _give_up(fleet, claim, node, f"it was rolled back: {missing}")
     claim = _unproven(fleet, claim, node)
     reason = _unwanted(fleet, claim, node, group)
     if reason and node.report.status not in MUTATING:
@@ -182,6 +185,17 @@ def _missing(fleet: Fleet, claim: Claim, node: Node) -> str:
     if fleet.is_control_plane(node) and not fleet.pods_passed(node, claim.version):
         return f"its static pods are not all Ready at {claim.version}"
     return ""
+
+
+def _rolled_back(fleet: Fleet, claim: Claim, node: Node) -> bool:
+    """True where a node that was at the claim's version shows an older kubelet: its daemon ignores a completed order.
+
+    That it was is told by our proof, or by its daemon, as long as it tells its phase: such a one says completed only
+    once the Node shows the kubelet there. Upstream's may say so while that is still on its way.
+    """
+    was_there = claim.proven_at is not None or bool(node.report.phase)
+    behind = node.kubelet is not None and not fleet.path.passed(node.kubelet, claim.version)
+    return node.report.status is NodeStatus.COMPLETED and was_there and behind
 
 
 def _unwanted(fleet: Fleet, claim: Claim, node: Node, group: Group | None) -> str:

@@ -86,6 +86,47 @@ def test_the_order_of_a_node_that_was_rolled_back_is_taken_back_and_then_given_a
     assert list(orders(lost)) == ["w-1"]
 
 
+SOAKING = a_plan(
+    CONTROL, replace(WORKERS, soak=5 * MINUTE, max_unavailable=2), claims=[a_claim("w-1", proven_at=NOW - MINUTE)]
+)
+
+
+def test_a_node_that_is_rolled_back_in_its_soak_is_freed_and_ordered_anew() -> None:
+    """Its claim would stand for ever, and with it the soak, the budget and in the end a failure."""
+    back = control_planes_done(ROLLED_BACK, a_node("w-2"), plan=SOAKING)
+    assert withdrawals(back)["w-1"].reason == "it was rolled back: its kubelet is v1.36.3, not v1.37.2"
+    assert claims(back) == {"w-1": a_claim("w-1", proven_at=NOW - MINUTE)}, "the Node first; nobody else starts"
+    lost = replace(
+        back, plan=replace(back.plan, status=decide(back).status), now=NOW + HOUR
+    )  # a 409, and the soak ends
+    assert list(withdrawals(lost)) == ["w-1"]
+    free = replace(ROLLED_BACK, order=None, withdrawn=NOW)
+    again = control_planes_done(free, plan=SOAKING)
+    assert (orders(again)["w-1"].claim, decide(again).status.durations) == (a_claim("w-1", since=NOW + TICK), {})
+
+
+def test_a_node_is_known_to_be_rolled_back_though_it_was_not_ready_in_between() -> None:
+    """Its proof is forgotten by then; but its daemon says completed only once the kubelet is there."""
+    idle = a_node("w-1", **said(NodeStatus.COMPLETED, phase="idle"))
+    for ready in (True, False):
+        snapshot = control_planes_done(replace(idle, ready=ready), plan=CLAIMED)
+        assert list(withdrawals(snapshot)) == ["w-1"]
+
+
+def test_a_soaking_node_that_is_not_ready_or_shows_no_version_was_not_rolled_back() -> None:
+    for unclear in ({"ready": False}, {"kubelet": None}, {"ready": False, "kubelet": None}):
+        node = upgraded("w-1", **unclear)
+        idle = replace(node, report=replace(node.report, phase="idle"))
+        snapshot = control_planes_done(idle, plan=SOAKING)
+        assert (withdrawals(snapshot), held(snapshot, "w-1")) == ({}, Reason.NOT_PROVEN)
+
+
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING, NodeStatus.ERROR])
+def test_a_proven_node_that_is_at_it_again_was_not_rolled_back(status: NodeStatus) -> None:
+    """A person asked its daemon to try again: it finishes what it began."""
+    assert withdrawals(control_planes_done(a_node("w-1", **said(status, phase="kubeadm")), plan=SOAKING)) == {}
+
+
 def test_a_control_plane_node_whose_static_pods_alone_look_old_is_left_to_a_person() -> None:
     """The pods' watch may be late alone: that is no reason to lead a finished node through kubeadm again."""
     pods = [pod for i in (1, 2, 3) for pod in static_pods(f"cp-{i}", OLD if i == 2 else NEW)]
