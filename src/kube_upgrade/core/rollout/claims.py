@@ -126,7 +126,8 @@ def _in_flight(fleet: Fleet, claim: Claim, node: Node, missing: str) -> Hold | N
 def _waiting_for_lock(node: Node) -> Hold | None:
     """The daemon's own words, in the reason that the plan knows for them. There is no deadline on either."""
     word, _, answer = node.report.message.partition(": ")
-    if word == Why.PODS_REMAIN or (word == Why.LOCK_BUSY and node.drain):
+    draining = node.drain is not None and not node.drain.drained
+    if word == Why.PODS_REMAIN or (word == Why.LOCK_BUSY and draining):
         return Hold(Reason.DRAIN_BLOCKED, answer)
     return Hold(Reason.LOCK_BUSY, answer) if word == Why.LOCK_BUSY else None
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.core.rollout.ownership import CONDITION, SILENCE
 from kube_upgrade.model.node import NodeStatus, Report
-from kube_upgrade.model.status import PlanStatus, Reason
+from kube_upgrade.model.status import Hold, PlanStatus, Reason
 from support.builders import (
     CONTROL,
     HOUR,
@@ -110,6 +110,14 @@ def test_a_drain_that_does_not_get_on_names_pdb_and_pod() -> None:
     hold = decide(control_planes_done(node, plan=a_plan(claims=[a_claim("w-1")]))).holds["w-1"]
     assert hold.reason is Reason.DRAIN_BLOCKED
     assert "PodDisruptionBudget web" in hold.message
+
+
+def test_a_drained_node_whose_lock_server_is_away_waits_for_the_lock() -> None:
+    """It confirms its slot before each reboot: nothing is wrong with its pods."""
+    drain = replace(a_drain("w-1"), drained=True)
+    node = a_node("w-1", drain=drain, unschedulable=True, **said(message="LockBusy: unreachable: connection refused"))
+    hold = decide(control_planes_done(node, plan=a_plan(claims=[a_claim("w-1")]))).holds["w-1"]
+    assert hold == Hold(Reason.LOCK_BUSY, "unreachable: connection refused")
 
 
 def test_where_another_controller_overwrites_the_status_nothing_is_started() -> None:
