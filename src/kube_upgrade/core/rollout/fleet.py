@@ -193,7 +193,7 @@ def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
         foreign_until=foreign_until(seen),
         durations=seen.plan.status.durations,
         nodes=nodes,
-        members=known.members if known else {node.name: selecting(groups, node) for node in seen.nodes},
+        members=known.members if known else _members(groups, seen.nodes),
         pods=known.pods if known else _pods(seen),
         claims=claims,
     )
@@ -213,6 +213,19 @@ def survey(seen: ClusterSnapshot, known: Fleet | None = None) -> Fleet:
 def _closes(seen: ClusterSnapshot, window: datetime | None) -> datetime | None:
     freeze = windows.next_freeze(seen.plan.freezes, seen.now)
     return min((moment for moment in (window, freeze) if moment), default=None)
+
+
+def _members(groups: tuple[Group, ...], nodes: tuple[Node, ...]) -> dict[str, tuple[Group, ...]]:
+    """By node; asked once for all whose labels differ in nothing that a selector asks about."""
+    keys = tuple({need.key for group in groups for need in group.selector.requirements})
+    known: dict[tuple[str | None, ...], tuple[Group, ...]] = {}
+    members = {}
+    for node in nodes:
+        shown = tuple([node.labels.get(key) for key in keys])
+        if (chosen := known.get(shown)) is None:
+            chosen = known[shown] = selecting(groups, node)
+        members[node.name] = chosen
+    return members
 
 
 def selecting(groups: tuple[Group, ...], node: Node) -> tuple[Group, ...]:

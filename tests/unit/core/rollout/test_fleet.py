@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kube_upgrade.core.rollout.fleet import survey
+from kube_upgrade.model.labels import CONTROL_PLANE_LABEL, Operator, Requirement, Selector
 from kube_upgrade.model.node import NodeStatus
 from support.builders import (
     CONTROL,
@@ -39,6 +40,22 @@ def test_a_node_belongs_to_a_group_only_where_exactly_one_selects_it() -> None:
     found = {name: group and group.name for name, group in ((n, fleet.group_of(n)) for n in ("cp-1", "w-1", "w-2"))}
     assert found == {"cp-1": None, "w-1": "workers", "w-2": None}
     assert [node.name for node in fleet.selected()] == ["w-1", "w-2"]
+
+
+def test_nodes_are_told_apart_by_every_label_that_some_selector_asks_about() -> None:
+    """An absent one and an empty one too; what no selector asks about makes no difference."""
+    empty = Selector((Requirement("gpu", Operator.EXISTS),))
+    plan = a_plan(a_group("gpu", selector=having("gpu", "yes")), a_group("any-gpu", selector=empty), WORKERS)
+    labels = [{}, {"gpu": ""}, {"gpu": "yes"}, {"gpu": "yes", CONTROL_PLANE_LABEL: ""}, {"gpu": "", "zone": "a"}]
+    nodes = [a_node(f"w-{n}", labels=each) for n, each in enumerate(labels * 2)]
+    found = [tuple(group.name for group in chosen) for chosen in survey(seen(*nodes, plan=plan)).members.values()]
+    assert found == [
+        ("workers",),
+        ("any-gpu", "workers"),
+        ("gpu", "any-gpu", "workers"),
+        ("gpu", "any-gpu"),
+        ("any-gpu", "workers"),
+    ] * 2  # fmt: skip
 
 
 @pytest.mark.parametrize(
