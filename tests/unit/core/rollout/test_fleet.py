@@ -45,17 +45,31 @@ def test_a_node_belongs_to_a_group_only_where_exactly_one_selects_it() -> None:
 def test_nodes_are_told_apart_by_every_label_that_some_selector_asks_about() -> None:
     """An absent one and an empty one too; what no selector asks about makes no difference."""
     empty = Selector((Requirement("gpu", Operator.EXISTS),))
-    plan = a_plan(a_group("gpu", selector=having("gpu", "yes")), a_group("any-gpu", selector=empty), WORKERS)
-    labels = [{}, {"gpu": ""}, {"gpu": "yes"}, {"gpu": "yes", CONTROL_PLANE_LABEL: ""}, {"gpu": "", "zone": "a"}]
-    nodes = [a_node(f"w-{n}", labels=each) for n, each in enumerate(labels * 2)]
+    zoned = Selector((*empty.requirements, Requirement("zone", Operator.IN, ("b",))))
+    groups = [("gpu", having("gpu", "yes")), ("any-gpu", empty), ("zoned", zoned), ("workers", WORKERS.selector)]
+    plan = a_plan(*(a_group(name, selector=selector) for name, selector in groups))
+    labels: list[dict[str, str]] = [
+        {},
+        {"gpu": ""},
+        {"gpu": "yes"},
+        {"gpu": "yes", CONTROL_PLANE_LABEL: ""},
+        {"gpu": "", "zone": "b", "rack": "7"},
+        {"gpu": "", "zone": "a"},
+    ]
+    nodes = [a_node(f"w-{n:02}", labels=each) for n, each in enumerate(labels * 2)]
     found = [tuple(group.name for group in chosen) for chosen in survey(seen(*nodes, plan=plan)).members.values()]
-    assert found == [
-        ("workers",),
-        ("any-gpu", "workers"),
-        ("gpu", "any-gpu", "workers"),
-        ("gpu", "any-gpu"),
-        ("any-gpu", "workers"),
-    ] * 2  # fmt: skip
+    assert (
+        found
+        == [
+            ("workers",),
+            ("any-gpu", "workers"),
+            ("gpu", "any-gpu", "workers"),
+            ("gpu", "any-gpu"),
+            ("any-gpu", "zoned", "workers"),
+            ("any-gpu", "workers"),
+        ]
+        * 2
+    )
 
 
 @pytest.mark.parametrize(
