@@ -13,7 +13,7 @@ from kube_upgrade.controller.observe import to_static_pod
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.core.rollout.decide import decide
 from kube_upgrade.kube import paths
-from kube_upgrade.kube.errors import Unreachable
+from kube_upgrade.kube.errors import Unreachable, api_error
 from kube_upgrade.kube.wire.node import STATUS, NodeObject, to_node
 from kube_upgrade.kube.wire.plan import to_plan
 from kube_upgrade.kube.wire.pod import PodObject
@@ -189,6 +189,15 @@ async def test_work_is_adopted_only_where_it_is_still_under_way(change: dict[str
     assert (("update", paths.plan_status(PLAN)) in api.requests) is stands
 
 
+async def test_work_is_not_adopted_from_a_node_that_is_gone() -> None:
+    api, plan, decision = a_first_decision()
+    busy = to_node(await api.get(paths.node("cp1"), NodeObject))
+    api.memory.delete(paths.node("cp1"))
+
+    assert (await an_actor(api).carry_out(plan, publishing(decision, adopts=(busy,)))).lost
+    assert ("update", paths.plan_status(PLAN)) not in api.requests
+
+
 OWN, NAMESAKE = "its own", "its namesake's"
 
 
@@ -201,6 +210,35 @@ async def test_a_claim_ends_without_its_node_only_where_that_is_gone(node: str, 
     done = await an_actor(api).carry_out(plan, publishing(decision, gone=((node, known),)))
 
     assert done.status is ends
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500, 503])
+async def test_a_node_whose_patch_is_refused_rests_and_the_others_are_written(status: int) -> None:
+    api, versions = a_cluster()
+    actor, calm = an_actor(api), api.weather
+
+    def policy(verb: str, path: str) -> None:
+        if verb == "patch" and path == paths.node("w0"):
+            raise api_error(status, "Refused", "not this one")
+        calm(verb, path)
+
+    api.weather = policy
+    done = await actor.tidy(settings(versions))
+
+    assert (done.trouble, len(done.written)) == (None, len(NODES) - 1)
+    assert list(actor.refusals.told()) == ["w0"]
+    await actor.tidy(settings({"w0": versions["w0"]}))
+    assert patched(api).count(paths.node("w0")) == 1, "it rests"
+
+
+async def test_a_decision_leaves_a_resting_node_alone() -> None:
+    api, plan, decision = a_first_decision()
+    actor = an_actor(api)
+    actor.refusals.note("cp1", api_error(403, "Forbidden", "not this one"))
+
+    await actor.carry_out(plan, decision)
+
+    assert patched(api) == [paths.node("w1")]
 
 
 async def test_after_an_error_no_write_is_still_under_way() -> None:
