@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import secrets
 import signal
@@ -45,6 +46,7 @@ ETCD_KEY = "etc/kubernetes/pki/etcd/healthcheck-client.key"
 MENDED_AFTER = 3.0  # seconds
 AWAY = 10.0  # seconds without an API server
 PATIENCE = 120.0  # seconds to the end, on a busy machine
+LASTS = 3.0  # seconds that an end other than proven must last: longer than the daemon waits until it looks again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +177,9 @@ class Scene:
         await annotate(self.api, self.node.name, order(stream, self.locks.url) | {keys.KUBEADM: role})
 
     async def end(self) -> str:
-        """The end in words, once it is the one that may be; else what it is when patience ends."""
+        """The end in words, once it is the one that may be and stays; else what it is when patience ends."""
         deadline, end, message = time.monotonic() + PATIENCE, "", ""
+        since = math.inf
         while time.monotonic() < deadline:
             with suppress(KubeError, Unreadable):  # the API server may be away
                 node = await self.api.get(paths.node(self.node.name), NodeObject)
@@ -185,7 +188,9 @@ class Scene:
                 if end == self.cell.end:
                     end += await self._astray(node)
                 if end == self.cell.end:
-                    return end
+                    since = min(since, time.monotonic())
+                    if end == PROVEN or time.monotonic() >= since + LASTS:
+                        return end
             await asyncio.sleep(0.1)  # other processes tell us nothing
         return f"{end} ({message})"
 
