@@ -51,7 +51,12 @@ def tend(fleet: Fleet, claim: Claim) -> Tended:
 
 
 def adopt(fleet: Fleet) -> list[Claim]:
-    """Claims for nodes that are being changed though nobody claimed them: reality counts in the budget."""
+    """Claims for nodes that are being changed though nobody claimed them: reality counts in the budget.
+
+    Not in that of a plan which is not the active one: what it would adopt is the other's.
+    """
+    if fleet.seen.active_plan:
+        return []
     found = []
     for node, group in fleet.managed():
         mutating = node.report.status in MUTATING

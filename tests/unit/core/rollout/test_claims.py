@@ -585,6 +585,14 @@ def test_a_claim_follows_its_node_into_another_group() -> None:
 # --- orders and work that nobody claimed --------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [NodeStatus.UPGRADING, NodeStatus.REBASING, NodeStatus.ERROR])
+def test_a_plan_that_is_not_the_active_one_adopts_nothing(status: NodeStatus) -> None:
+    """Its nodes are the active plan's; else both would tell how each upgrade went on and ended."""
+    busy = control_planes_done(a_node("w-1", **said(status)), active_plan="older")
+    decision = decide(busy)
+    assert (decision.status.claims, decision.status.summary) == ((), "Waiting")
+
+
 @pytest.mark.parametrize("status", [NodeStatus.PENDING, None])
 def test_an_order_without_a_claim_that_has_not_reached_kubeadm_is_withdrawn(status: NodeStatus | None) -> None:
     """Upstream orders a whole group at once."""
