@@ -6,6 +6,7 @@ The bounds are support/bounds.py's, checked as each write lands; they share no r
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
@@ -13,9 +14,16 @@ from kube_upgrade.core.rollout.decide import decide, imagine_started
 from kube_upgrade.core.rollout.fleet import survey
 from kube_upgrade.core.rollout.gates import first_hold, start_hold
 from kube_upgrade.core.rollout.order import candidates
+from kube_upgrade.kube.wire.plan import to_plan
+from kube_upgrade.kube.wire.rules import DURATION
+from kube_upgrade.kube.wire.schema import PlanObject
 from kube_upgrade.model.action import Decision
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import NodeStatus
+from kube_upgrade.model.status import PlanStatus
 from support.bounds import Bounds
+from support.builders import a_claim, a_node, control_planes_done, said, upgraded
+from support.plan_cases import SMALLEST, changed, manifest
 from support.weather import ACTS, PATIENT, Act, act, clear_up, worlds
 from support.world import World, carry_out
 
@@ -135,6 +143,31 @@ def test_a_decision_is_total_and_repeats_itself(world: World, script: list[Act])
     assert decide(settled).status.conditions == decide(settled).status.conditions
     counts = decision.status.nodes
     assert counts.total == counts.completed + counts.in_flight + counts.failed + counts.waiting
+
+
+durations = st.sampled_from(["99999999h", "8760h", "0s"]) | st.from_regex(DURATION, fullmatch=True)
+moments = st.sampled_from(["9999-12-31T23:59:59.999999Z", "8999-12-31T23:59:59.999999Z"]) | st.datetimes().map(
+    "{}Z".format
+)
+
+
+@given(durations, durations, moments, st.sampled_from(NodeStatus), st.booleans())
+def test_whatever_a_plan_or_a_node_says_of_time_there_is_a_decision(
+    soak: str, deadline: str, moment: str, status: NodeStatus, claimed: bool
+) -> None:
+    """An API server whose CRD is older lets such durations pass, and a kubelet may annotate its own Node."""
+    spec = changed(SMALLEST, {"progressDeadline": deadline, "groups": {"workers": {"soak": soak}}})
+    plan = to_plan(msgspec.convert(manifest("cluster", spec), PlanObject))
+    at, labels = time_or_none(moment), {"node-role.kubernetes.io/worker": ""}
+    busy = a_node("w-1", labels=labels, withdrawn=at, os_updates=moment, **said(status, start_before=at))
+    claims = (a_claim("w-1"), a_claim("w-2")) if claimed else ()
+    plan = replace(plan, status=PlanStatus(claims=claims))
+    snapshot = control_planes_done(
+        busy, upgraded("w-2", labels=labels), a_node("w-3", labels=labels, withdrawn=at), plan=plan
+    )
+    for _ in range(3):
+        decision = decide(snapshot)
+        snapshot = replace(snapshot, plan=replace(plan, status=decision.status), now=decision.wake_at or snapshot.now)
 
 
 @PATIENT

@@ -152,6 +152,9 @@ ACCEPTED: dict[str, Spec] = {
     "group-settings-null": _workers(upgraded=None),
     "match-labels": _workers(labels=GONE, selector={"matchLabels": {"zone": "a"}}),
     "window-in-utc": _window(),
+    "soak-of-a-year": _workers(soak="8760h"),
+    "deadline-of-a-year-in-minutes": _with(progressDeadline="525600m"),
+    "interval-with-many-decimals": _setting(retryInterval="0.123456789h"),
     "window-of-a-month": _window(duration="744h"),
     "window-by-names": _window(schedule="*/15 0-4,22 1 JAN-MAR MON-FRI", timeZone="America/Argentina/Buenos_Aires"),
     "lock-server-by-ipv6": _setting(fleetlockUrl="http://[fd00::1]:8080/secret/path/"),
@@ -165,6 +168,7 @@ ACCEPTED: dict[str, Spec] = {
 
 VERSION = "must be a full version with a leading v, such as v1.37.2"
 LONGER = "longer than 0s, such as 90s, 5m or 1h30m"
+YEAR = "must be 8760h (a year) at most"
 MONTH = "must be 744h (31 days) at most"
 URL = "must be an http or https URL with a host"
 CRON = "must be a cron expression of five fields"
@@ -241,6 +245,11 @@ REFUSED: dict[str, Refused] = {
     "failures-zero": Refused(_workers(maxFailures=0), "spec.groups.workers.maxFailures", "greater than or equal to 1"),
     "soak-negative": Refused(_workers(soak="-5m"), "workers].soak", "must be a duration in h, m, s or ms"),
     "soak-without-unit": Refused(_workers(soak="300"), "workers].soak", "must be a duration in h, m, s or ms"),
+    "soak-of-more-than-a-year": Refused(_workers(soak="8760h1ms"), "workers].soak", YEAR),
+    "soak-of-a-million-years": Refused(_workers(soak="999999999.9h999999999h"), "workers].soak", YEAR),
+    "deadline-of-millennia": Refused(_with(progressDeadline="99999999h"), "spec.progressDeadline", YEAR),
+    "deadline-of-millennia-in-minutes": Refused(_with(progressDeadline="999999999m"), "spec.progressDeadline", YEAR),
+    "interval-of-millennia": Refused(_setting(checkInterval="99999999h"), "spec.upgraded.checkInterval", YEAR),
     "deadline-zero": Refused(_with(progressDeadline="0m0s"), "spec.progressDeadline", LONGER),
     "deadline-in-days": Refused(_with(progressDeadline="1d"), "spec.progressDeadline", LONGER),
     "settings-absent": Refused(_with(upgraded=GONE), "spec.upgraded", "Required value"),

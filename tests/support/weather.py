@@ -10,7 +10,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node import Node, NodeStatus, Order, Report
+from kube_upgrade.model.node_config import LONGEST
 from kube_upgrade.model.plan import Freeze, Group, Percent, Plan
 from kube_upgrade.model.status import PlanStatus
 from support.builders import CONTROL_PLANES, NEW, OLD, a_group, a_node, a_plan, having, v
@@ -102,6 +104,12 @@ def _rolled_back(world: World, node: Node, how: int) -> None:
             world.show_pods(node.name, version=OLD, ready=True)
 
 
+def _withdrawn(world: World, node: Node, how: int) -> None:
+    """A kubelet may write what it likes on its own Node: the furthest moment that is read, and the last there is."""
+    text = ("8999-12-31T00:00:00Z", "9999-12-31T23:59:59.999999Z")[how % 2]
+    world.patch(node.name, withdrawn=time_or_none(text))
+
+
 def _pause(world: World, node: Node, how: int) -> None:
     world.edit_plan(paused=how % 2 == 0)
 
@@ -154,6 +162,7 @@ ACTS: dict[str, Callable[[World, Node, int], None]] = {
     "foreign order": _foreign_order,
     "static pods": _static_pods,
     "rolled back": _rolled_back,
+    "withdrawn": _withdrawn,
     "pause": _pause,
     "version": _version,
     "budget": _budget,
@@ -203,7 +212,8 @@ budgets = st.sampled_from(BUDGETS)
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """One to three control planes, up to five workers in two groups, one or two minors to go, partly gone already."""
-    soak = timedelta(seconds=draw(st.sampled_from([0, 0, 45])))
+    soak = draw(st.sampled_from([timedelta(0)] * 4 + [timedelta(seconds=45)] * 3 + [LONGEST]))
+    deadline = draw(st.sampled_from([timedelta(minutes=45)] * 3 + [LONGEST]))
     names = [f"cp-{i}" for i in range(1, 1 + draw(st.sampled_from([1, 2, 3])))]
     groups: list[Group] = [a_group("control-plane", selector=CONTROL_PLANES, soak=soak, max_unavailable=draw(budgets))]
     for name in "ab":
@@ -219,7 +229,12 @@ def worlds(draw: st.DrawFn) -> World:
             )
         )
     far = draw(st.booleans())
-    plan: Plan = a_plan(*groups, via=(v("v1.36.4"),) if far else (), workers_skip_hops=far and draw(st.booleans()))
+    plan: Plan = a_plan(
+        *groups,
+        via=(v("v1.36.4"),) if far else (),
+        workers_skip_hops=far and draw(st.booleans()),
+        progress_deadline=deadline,
+    )
     kubelet = v("v1.35.1") if far else v("v1.36.3")
     nodes = [a_node(name, kubelet=kubelet) for name in names]
     pools = ["a", *draw(st.lists(st.sampled_from("aab"), max_size=4))]

@@ -8,6 +8,7 @@ from typing import Any
 
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+", re.ASCII)
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
+LONGEST = timedelta(hours=8760)  # a year: longer than any wait that makes sense, and far from where dates end
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -122,14 +123,17 @@ def _read_duration(field: Field, text: str) -> timedelta:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read Go's duration form with h, m, s and ms, such as 1h30m. Raises BadValue."""
+    """Read Go's duration form with h, m, s and ms, such as 1h30m, up to LONGEST. Raises BadValue."""
     if not _GO_DURATION.fullmatch(text):
         raise BadValue(f"{text!r} is not a duration like 90s, 5m or 1h30m")
     try:
         parts = (timedelta(seconds=float(n) * _SECONDS[unit]) for n, unit in _GO_PART.findall(text))
-        return sum(parts, timedelta(0))
+        duration = sum(parts, timedelta(0))
     except OverflowError:
-        raise BadValue(f"{text!r} is longer than a duration can be, such as 1h30m") from None
+        duration = timedelta.max
+    if duration > LONGEST:
+        raise BadValue(f"{text!r} must be {render_duration(LONGEST)} (a year) at most")
+    return duration
 
 
 def render_duration(value: timedelta) -> str:

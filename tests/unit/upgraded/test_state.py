@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_upgrade.model.host import Facts, GoalKind, KubeadmRun, LockFact, RebootFact, Try
+from kube_upgrade.model.moment import END, TICK
 from kube_upgrade.model.node import KubeadmRole
 from kube_upgrade.model.version import KubeVersion
 from kube_upgrade.upgraded.state import StateFile, read_facts, write_facts
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
-moments = st.datetimes(timezones=st.just(UTC))
+moments = st.datetimes(max_value=datetime(END, 1, 1) - TICK, timezones=st.just(UTC))  # noqa: DTZ001
 versions = st.builds(KubeVersion, st.integers(0, 9), st.integers(0, 99), st.integers(0, 99))
 texts = st.text(max_size=8)
 all_facts = st.builds(

@@ -16,6 +16,7 @@ from kube_upgrade.kube.paths import PLAN_GROUP, PLAN_VERSION
 from kube_upgrade.kube.wire import schema
 from kube_upgrade.kube.wire.node import version_or_none
 from kube_upgrade.kube.wire.plan_status import UNKNOWN_VERSION, status_body, to_status
+from kube_upgrade.kube.wire.rules import LONGEST_WINDOW
 from kube_upgrade.model.labels import Operator, Requirement, Selector
 from kube_upgrade.model.moment import time_or_none
 from kube_upgrade.model.node_config import BadValue, NodeConfig, parse_duration, read_config
@@ -25,7 +26,6 @@ from kube_upgrade.model.version import KubeVersion
 
 ONE_NODE: Budget = 1
 _LEAP_YEAR = datetime(2024, 1, 1, tzinfo=UTC)  # where the search for a schedule's first moment begins
-LONGEST_WINDOW = timedelta(days=31)
 Value = TypeVar("Value")
 
 
@@ -145,8 +145,8 @@ def _version(at: str, text: str) -> KubeVersion:
 def _duration(at: str, text: str) -> timedelta:
     try:
         return parse_duration(text)
-    except BadValue:
-        raise BadPlan(at, text, "is not a duration such as 90s, 5m or 1h30m") from None
+    except BadValue as bad:
+        raise BadPlan(at, text, str(bad).removeprefix(f"{text!r} ")) from None
 
 
 def _positive(at: str, text: str) -> timedelta:
@@ -207,7 +207,7 @@ def _freeze(at: str, wire: schema.FreezeSpec) -> Freeze:
 def _moment(at: str, text: str) -> datetime:
     moment = time_or_none(text.upper())
     if moment is None:
-        raise BadPlan(at, text, "is not a moment with zone such as 2026-12-20T00:00:00Z")
+        raise BadPlan(at, text, "is not a moment with zone, before the year 9000, such as 2026-12-20T00:00:00Z")
     return moment
 
 

@@ -5,7 +5,11 @@ Cost: each rule is estimated for the longest text and the fullest list that the 
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from kube_upgrade.model.node_config import LONGEST, render_duration
+
+LONGEST_WINDOW = timedelta(days=31)
 NUMBER = r"(0|[1-9][0-9]{0,4})"
 WORD = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"  # of a prerelease: numbers have no leading zero
 VERSION = rf"^v{NUMBER}\.{NUMBER}\.{NUMBER}(-{WORD}(\.{WORD})*)?$"
@@ -37,12 +41,20 @@ POSITIVE_DURATION = Rule(
     cel=f"self.matches(r'{DURATION}') && self.matches('[1-9]')",
     right="{field} must be a duration in h, m, s or ms longer than 0s, such as 90s, 5m or 1h30m",
 )
-# The first half keeps what would overflow away from duration().
-UP_TO_A_MONTH = Rule(
-    cel=f"!self.matches(r'{DURATION}') || (!self.matches(r'[0-9]{{6}}(h|m([0-9]|$))')"
-    " && duration(self) <= duration('744h'))",
-    right="{field} must be 744h (31 days) at most: a plan that may always upgrade has no windows",
-)
+# What would overflow in duration() is kept away from it: 10000h and 1000000m are longer than any limit here.
+_FAR_TOO_LONG = r"(^|[hms])0*[1-9]([0-9]{4}[0-9.]*h|[0-9]{6}[0-9.]*m([0-9]|$))"
+
+
+def _up_to(longest: timedelta, right: str) -> Rule:
+    return Rule(
+        cel=f"!self.matches(r'{DURATION}') || (!self.matches(r'{_FAR_TOO_LONG}')"
+        f" && duration(self) <= duration('{render_duration(longest)}'))",
+        right=f"{{field}} must be {render_duration(longest)} {right}",
+    )
+
+
+UP_TO_A_MONTH = _up_to(LONGEST_WINDOW, "(31 days) at most: a plan that may always upgrade has no windows")
+UP_TO_A_YEAR = _up_to(LONGEST, "(a year) at most")
 ABSOLUTE_PATH = Rule(
     cel="self.startsWith('/')",
     right="{field} must be an absolute path on the host, such as /etc/kubernetes/kubelet.conf",
@@ -86,8 +98,8 @@ SETTINGS: dict[str, tuple[Rule, ...]] = {
             r"^[a-zA-Z0-9.-]+$", "{field} must be a FleetLock group: letters, digits, '.' and '-' only, such as workers"
         ),
     ),
-    "checkInterval": (POSITIVE_DURATION,),
-    "retryInterval": (POSITIVE_DURATION,),
+    "checkInterval": (POSITIVE_DURATION, UP_TO_A_YEAR),
+    "retryInterval": (POSITIVE_DURATION, UP_TO_A_YEAR),
     "kubeletConfig": (ABSOLUTE_PATH,),
     "kubeadmPath": (
         Rule(
@@ -116,7 +128,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "spec.via[]": (FULL_VERSION,),
-    "spec.progressDeadline": (POSITIVE_DURATION,),
+    "spec.progressDeadline": (POSITIVE_DURATION, UP_TO_A_YEAR),
     "spec.windows[].schedule": (
         _matches(
             r"^[0-9A-Za-z*/,#-]+( +[0-9A-Za-z*/,#-]+){4}$",
@@ -185,6 +197,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
             right="{field} must be a number from 1 on, or a share from 1% to 100%, such as 2 or 25%",
         ),
     ),
-    "spec.groups.*.soak": (ANY_DURATION,),
+    "spec.groups.*.soak": (ANY_DURATION, UP_TO_A_YEAR),
 }
 """Rules by place: `.*` is every entry of a map, `[]` every item of a list."""

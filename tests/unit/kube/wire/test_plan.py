@@ -92,8 +92,21 @@ def test_a_plan_stored_before_a_rule_existed_is_still_read(case: Refused) -> Non
             "spec.groups.workers.maxUnavailable: '0%' is neither a number from 1 on nor a share from 1% to 100%",
         ),
         (
+            {"groups": {"workers": {"soak": "99999999h"}}},
+            "spec.groups.workers.soak: '99999999h' must be 8760h (a year) at most",
+        ),
+        (
+            {"progressDeadline": "8761h"},
+            "spec.progressDeadline: '8761h' must be 8760h (a year) at most",
+        ),
+        (
+            {"freezes": [{"from": "2026-12-20T00:00:00Z", "until": "9999-12-31T00:00:00Z"}]},
+            "spec.freezes[0].until: '9999-12-31T00:00:00Z' is not a moment with zone, before the year 9000, such as"
+            " 2026-12-20T00:00:00Z",
+        ),
+        (
             {"groups": {"workers": {"soak": "5"}}},
-            "spec.groups.workers.soak: '5' is not a duration such as 90s, 5m or 1h30m",
+            "spec.groups.workers.soak: '5' is not a duration like 90s, 5m or 1h30m",
         ),
     ],
 )
