@@ -14,8 +14,8 @@ from kube_upgrade.model.version import KubeVersion
 class PublishStatus:
     """Replace the plan's status, which also claims and releases nodes: compare-and-swap on its resourceVersion.
 
-    Valid only while the Nodes that it adopts are at the work they were seen at, and those whose claims end because they
-    are not there, (name, uid) of each, are not there.
+    Valid only while the Nodes that it adopts, or releases by a proof that may be an earlier order's, are at the work
+    they were seen at, and those whose claims end because they are not there, (name, uid) of each, are not there.
     """
 
     status: PlanStatus

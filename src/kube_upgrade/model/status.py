@@ -67,7 +67,8 @@ class Claim:
 
     A claim belongs to a Node object: a node re-created under the same name has another uid. `started_at` is when the
     node was first seen past the lock and the drain: the progress deadline counts from there. `untimed` is true once its
-    time says nothing about other nodes': it failed, fell ill in its soak, took too long or was not seen to begin.
+    time says nothing about other nodes': it failed, fell ill in its soak, took too long, was not seen to begin or goes
+    the way again. Its proof is looked at again before it ends the claim: it may be that of an earlier order.
     """
 
     node: str

@@ -89,7 +89,13 @@ def _ours(node: Node) -> bool:
 def new_claim(fleet: Fleet, node: Node, group: Group, version: KubeVersion) -> Claim:
     """A claim that begins now, and in any case after the last withdrawal: replicas' clocks may differ."""
     since = max(fleet.seen.now, node.withdrawn + TICK) if node.withdrawn else fleet.seen.now
-    return Claim(node=node.name, uid=node.uid, group=group.name, version=version, since=since)
+    anew = _ordered_anew(node)
+    return Claim(node=node.name, uid=node.uid, group=group.name, version=version, since=since, untimed=anew)
+
+
+def _ordered_anew(node: Node) -> bool:
+    """True where the node completed an order that was then taken back: it was rolled back, and goes the way again."""
+    return node.order is None and node.withdrawn is not None and node.report.status is NodeStatus.COMPLETED
 
 
 def _unproven(fleet: Fleet, claim: Claim, node: Node) -> Claim:
@@ -149,6 +155,7 @@ def _without_order(fleet: Fleet, claim: Claim, node: Node, group: Group | None) 
     if hold := first_hold(fleet, node, group):
         # What could not be claimed now is not ordered: it would block others, and who may start is asked anew.
         return replace(_give_up(fleet, claim, node, hold.message), hold=hold)
+    claim = replace(claim, untimed=claim.untimed or _ordered_anew(node))
     return Tended(claim, action=order(fleet, claim, node, group))
 
 

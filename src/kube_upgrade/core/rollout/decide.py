@@ -30,8 +30,7 @@ def decide(seen: ClusterSnapshot) -> Decision:
     fleet.room = MAX_CLAIMS - len(claims)
     started = _start(fleet, holds)
     status = report(fleet, (*claims, *started), holds)
-    adopts = tuple(before.nodes[claim.node] for claim in adopted)
-    publish = PublishStatus(status=status, adopts=adopts, gone=_gone(before))
+    publish = PublishStatus(status=status, adopts=_looked_at(before, tended, adopted), gone=_gone(before))
     actions: list[Action] = [] if status == seen.plan.status else [publish]
     if not seen.active_plan and not fleet.foreign_until:
         actions += _first_orders(fleet, started)
@@ -92,6 +91,15 @@ def imagine_started(fleet: Fleet, node: Node, group: Group) -> None:
     fleet.tallies[group.name].start(node.name)
     if fleet.is_control_plane(node):
         fleet.busy_control_planes.append(node.name)
+
+
+def _looked_at(fleet: Fleet, tended: list[Tended], adopted: list[Claim]) -> tuple[Node, ...]:
+    """Nodes that are adopted, and those whose claims end by a proof that may be an earlier order's: a late copy of the
+    Nodes shows both. The others' claims end by a proof that was not there before: no read for each."""
+    pairs = zip(tended, fleet.seen.plan.status.claims, strict=True)
+    ended = [claim for each, claim in pairs if each.claim is None and claim.untimed]
+    released = [claim for claim in ended if fleet.claims.get(claim.node) is claim]
+    return tuple(fleet.nodes[claim.node] for claim in (*adopted, *released))
 
 
 def _gone(fleet: Fleet) -> tuple[tuple[str, str], ...]:

@@ -199,7 +199,10 @@ class ClaimBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     ] = None
     proven_at: Annotated[datetime | None, about("When it was proven at the version; the soak counts from here.")] = None
     untimed: Annotated[
-        bool, about("Nothing is learned from its time: it failed, fell ill, took too long or was not seen to begin.")
+        bool,
+        about(
+            "Nothing is learned from its time: it failed, fell ill, took too long, was not seen to begin or goes again."
+        ),
     ] = False
 
 

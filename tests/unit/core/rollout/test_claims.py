@@ -1,5 +1,6 @@
 """What becomes of a claim: ordered, given up, proven, soaked, released; and orders that have none (ADR 2)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,7 @@ from support.builders import (
     v,
 )
 from support.decisions import claims, configured, held, orders, started, withdrawals
+from support.world import World, carry_out, turn
 
 TICK = timedelta(microseconds=1)
 CLAIMED = a_plan(claims=[a_claim("w-1")])
@@ -102,7 +104,8 @@ def test_a_node_that_is_rolled_back_in_its_soak_is_freed_and_ordered_anew() -> N
     assert list(withdrawals(lost)) == ["w-1"]
     free = replace(ROLLED_BACK, order=None, withdrawn=NOW)
     again = control_planes_done(free, plan=SOAKING)
-    assert (orders(again)["w-1"].claim, decide(again).status.durations) == (a_claim("w-1", since=NOW + TICK), {})
+    assert orders(again)["w-1"].claim == a_claim("w-1", since=NOW + TICK, untimed=True)
+    assert decide(again).status.durations == {}
 
 
 def test_a_node_is_known_to_be_rolled_back_though_it_was_not_ready_in_between() -> None:
@@ -485,6 +488,44 @@ def test_what_a_status_rests_on_is_named_with_it() -> None:
     busy = a_node("w-1", resource_version="77", **said(NodeStatus.UPGRADING))
     (publish,) = [a for a in decide(control_planes_done(busy)).actions if isinstance(a, PublishStatus)]
     assert (publish.gone, publish.adopts) == ((), (busy,))
+
+
+def go_on(world: World, until: Callable[[], object]) -> None:
+    while not until():
+        turn(world)
+        for name in sorted(world.machines):
+            world.machines[name].step()
+        world.now += SECOND
+
+
+def test_a_late_copy_of_the_nodes_ends_no_claim_by_the_proof_of_the_order_before() -> None:
+    """A node that was rolled back is upgraded again; the late copy shows it as it was when it first had ended."""
+    world = World(a_plan(), a_cluster(1, 2))
+    go_on(world, lambda: world.nodes["w-2"].report.status is NodeStatus.PENDING)
+    late = world.state
+    assert (late.nodes["w-1"].kubelet, [claim.node for claim in late.plan.status.claims]) == (NEW, ["w-2"])
+    go_on(world, lambda: world.plan.status.summary == "Complete")
+    world.patch("w-1", kubelet=OLD)
+    go_on(world, lambda: world.nodes["w-1"].report.status is NodeStatus.UPGRADING)
+    seen_late = world.snapshot(nodes=late)
+    for _ in carry_out(world, seen_late, decide(seen_late)):
+        pass
+    assert "w-1" in {claim.node for claim in world.plan.status.claims}
+    go_on(world, lambda: world.plan.status.summary == "Complete")
+    assert world.nodes["w-1"].kubelet == NEW
+
+
+def test_only_a_proof_that_may_be_an_earlier_orders_has_to_be_looked_at_again() -> None:
+    """A read for each of thousands of nodes would be too dear."""
+    for untimed, looked_at in ((False, ()), (True, (upgraded("w-1"),))):
+        ended = control_planes_done(upgraded("w-1"), plan=a_plan(claims=[a_claim("w-1", untimed=untimed)]))
+        (publish,) = [action for action in decide(ended).actions if isinstance(action, PublishStatus)]
+        assert publish.adopts == looked_at
+
+
+def test_a_claim_that_was_made_from_a_late_copy_is_marked_before_its_order() -> None:
+    free = control_planes_done(replace(ROLLED_BACK, order=None, withdrawn=NOW - HOUR), plan=CLAIMED)
+    assert orders(free)["w-1"].claim == claims(free)["w-1"] == a_claim("w-1", untimed=True)
 
 
 def test_a_claimed_node_on_which_nothing_can_be_written_says_why() -> None:
