@@ -116,6 +116,7 @@ class World:
         self.was_held = False
         self.holder = ""  # group whose slot we hold
         self.touched = ""  # the version that kubeadm, or "os" where only a reboot, was begun for under this lock
+        self.begun = False  # a reboot was written down, under this lock, while it might be asked for
         self.reboot_at: datetime | None = None
         self.job: MemoryJob | None = None
         self.images: dict[str, str] = {str(OLD): digest_of(OLD), str(NEW): digest_of(NEW), str(NEXT): digest_of(NEXT)}
@@ -515,6 +516,7 @@ class MemoryState:
             self._world.full_for -= 1
             raise OSError(errno.ENOSPC, "no space left on device")
         self._world.saved = self.facts = facts
+        self._world.begun = self._world.begun or (facts.reboot is not None and not self._world.os_held)
         self._world.burn()
 
 
@@ -550,7 +552,8 @@ class MemoryOs:
         assert world.holder or world.allow_no_lock, "rebooted without the lock"
         assert world.reboot_at is None, "asked for a reboot that is on its way"
         assert world.empty, f"rebooted with {[pod.key for pod in world.foreign_pods]}"
-        held = world.os_only and world.os_held and not world.touched  # from the first request on it finishes
+        # From the first request on it finishes: after a crash beside it nobody knows whether it went out.
+        held = world.os_only and world.os_held and not world.touched and not world.begun
         assert not held, "an OS update rebooted although it may not"
         staged = world.disk.staged
         done = not world.control_plane or staged is None or str(world.static) == staged.kubernetes
@@ -702,7 +705,7 @@ class MemoryLock:
         assert staged is None or world.disk.locked, "released with an unlocked image staged"
         if world.holder:
             world.log.append(f"{world.clock_text}  → lock released")
-        world.holder, world.touched = "", ""
+        world.holder, world.touched, world.begun = "", "", False
         if not world.foreign_pods:
             world.pods.append(a_pod("web"))
         world.burn()

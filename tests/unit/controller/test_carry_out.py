@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from kube_upgrade.controller.act import AT_ONCE, Actor
+from kube_upgrade.controller.act import FEW, Actor
 from kube_upgrade.controller.observe import to_static_pod
 from kube_upgrade.controller.overlay import Overlay
 from kube_upgrade.core.rollout.decide import decide
@@ -68,7 +68,7 @@ async def test_a_node_that_has_changed_is_left_alone_and_the_others_are_written(
 
 async def test_thousands_of_settings_keep_no_news_waiting() -> None:
     """The first few are written in any case, or a busy cluster would never be told its settings."""
-    for news, count in ((True, AT_ONCE), (False, len(NODES))):
+    for news, count in ((True, FEW), (False, len(NODES))):
         api, versions = a_cluster()
         done = await an_actor(api, lambda news=news: news).tidy(settings(versions))  # type: ignore[misc]
         assert len(done.written) == len(written(api)) == count
@@ -256,7 +256,7 @@ async def test_after_an_error_no_write_is_still_under_way() -> None:
     done = await an_actor(api).tidy(settings(versions))
 
     assert isinstance(done.trouble, Unreachable)
-    assert len(done.written) == AT_ONCE - 1, "the others' settings come with the next turn"
+    assert len(done.written) == FEW - 1, "the others' settings come with the next turn"
     before = list(api.requests)
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert others == []
